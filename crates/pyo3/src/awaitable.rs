@@ -42,20 +42,20 @@ pub(crate) fn begin(
     let py = awaitable.py();
     let (sender, result) = oneshot::channel();
     let begins = Begins { owned: Owned::new((awaitable.unbind(), sender)) };
-    call_soon(&locals.event_loop(py), &locals.context(py), begins)?;
+    call_soon(&locals.event_loop(py), &locals.context(py), (begins,))?;
     Ok(async move { result.await.unwrap_or_else(|_| Err(CancelledError::new_err(()))) })
 }
 
-/// Has a callback called in the thread of the event loop, in this context.
+/// Has a callback called in the thread of the event loop, in this context, with these arguments.
 pub(crate) fn call_soon<'py>(
     event_loop: &Bound<'py, PyAny>,
     context: &Bound<'py, PyAny>,
-    callback: impl IntoPyObject<'py>,
+    callback: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
 ) -> PyResult<()> {
     let py = event_loop.py();
     let options = PyDict::new(py);
     options.set_item(intern!(py, "context"), context)?;
-    let callback = PyTuple::new(py, [callback])?;
+    let callback = callback.into_pyobject(py)?;
     event_loop.call_method(intern!(py, "call_soon_threadsafe"), callback, Some(&options)).map(drop)
 }
 

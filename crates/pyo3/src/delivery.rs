@@ -13,23 +13,18 @@ use sundown::gate::{Entry, EntryGate};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
-    awaitable, compat,
-    completion::{Completion, OnDone, Outcome, is_done},
+    awaited::Awaited,
     entry,
     exit::{self, Owned},
+    outcome::Outcome,
     quiet::InterpreterExits,
 };
 
 /// An `asyncio` future that waits for a result. Dropped without one, it gets an exception, unless the
 /// interpreter is about to exit.
 pub(crate) struct Delivery {
-    awaiting: Option<Awaiting>,
+    awaited: Option<Awaited>,
     runtime: Handle,
-}
-
-pub(crate) struct Awaiting {
-    pub(crate) locals: TaskLocals,
-    pub(crate) future: Py<PyAny>,
 }
 
 /// The results on their way, on threads for blocking work. The exit waits for them before it closes the gate: what they
@@ -41,9 +36,6 @@ pub(crate) type OnItsWay = (Option<Entry<'static>>, Box<dyn FnOnce(Python<'_>) +
 
 static ON_THEIR_WAY: Mutex<VecDeque<OnItsWay>> = Mutex::new(VecDeque::new());
 
-/// Those that have no result when the exit has begun.
-pub(crate) static WITHOUT_RESULT: Mutex<Vec<Awaiting>> = Mutex::new(Vec::new());
-
 impl Delivery {
     /// Makes the `asyncio` future. The receiver hears when it is cancelled.
     pub(crate) fn new<'py>(
@@ -53,34 +45,32 @@ impl Delivery {
     ) -> PyResult<(Bound<'py, PyAny>, oneshot::Receiver<()>, Self)> {
         let future = locals.event_loop(py).call_method0(intern!(py, "create_future"))?;
         let (cancels, cancelled) = oneshot::channel();
-        let callback = OnDone::new(cancels);
+        let callback = OnDone { cancels: Some(cancels) };
         future.call_method1(intern!(py, "add_done_callback"), (callback,))?;
-        let awaiting =
-            Awaiting { locals: compat::clone(py, locals), future: future.clone().unbind() };
-        Ok((future, cancelled, Self { awaiting: Some(awaiting), runtime: runtime.clone() }))
+        let awaited = Awaited::new(py, locals, &future);
+        Ok((future, cancelled, Self { awaited: Some(awaited), runtime: runtime.clone() }))
     }
 
     /// Delivers a result. The conversion and the call into Python are made on a thread for blocking work,
     /// because they wait for the interpreter's lock.
     pub(crate) fn deliver(mut self, result: impl FnOnce(Python<'_>) -> Outcome + Send + 'static) {
-        if let Some(awaiting) = self.awaiting.take() {
-            awaiting.gets(&self.runtime, result);
+        if let Some(awaited) = self.awaited.take() {
+            awaited.gets(&self.runtime, result);
         }
     }
 
     /// Nobody waits any more. PyO3 releases the objects when a thread is attached next.
     pub(crate) fn forget(mut self) {
-        self.awaiting = None;
+        drop(self.awaited.take().and_then(|it| it.take()));
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let Some(awaiting) = self.awaiting.take() else { return };
-        if exit::has_begun() {
-            WITHOUT_RESULT.lock().unwrap_or_else(PoisonError::into_inner).push(awaiting);
-        } else {
-            awaiting.gets(&self.runtime, |_| {
+        let Some(awaited) = self.awaited.take() else { return };
+        // At the end, the exit gives it one.
+        if !exit::has_begun() {
+            awaited.gets(&self.runtime, |_| {
                 Err(PyRuntimeError::new_err("the future was dropped before it had a result"))
             });
         }
@@ -119,7 +109,7 @@ pub(crate) fn on_their_way() -> MutexGuard<'static, VecDeque<OnItsWay>> {
     ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Awaiting {
+impl Awaited {
     fn gets(self, runtime: &Handle, result: impl FnOnce(Python<'_>) -> Outcome + Send + 'static) {
         let under_way = UNDER_WAY.enter().ok();
         on_their_way().push_back((under_way, Box::new(|py| self.set(py, result))));
@@ -130,26 +120,45 @@ impl Awaiting {
         }
     }
 
-    pub(crate) fn set(self, py: Python<'_>, result: impl FnOnce(Python<'_>) -> Outcome) {
-        let event_loop = self.locals.event_loop(py);
-        let is_closed =
-            || -> PyResult<bool> { event_loop.call_method0(intern!(py, "is_closed"))?.extract() };
+    fn set(self, py: Python<'_>, result: impl FnOnce(Python<'_>) -> Outcome) {
+        let Some(waiting) = self.get(py) else { return };
         let set = || -> PyResult<()> {
-            if is_closed()? || is_done(self.future.bind(py))? {
+            if waiting.is_loop_closed(py)? || waiting.is_done(py)? {
                 return Ok(());
             }
             // The conversion is the author's.
             let result = catch_unwind(AssertUnwindSafe(|| result(py)))
                 .unwrap_or_else(|panic| Err(panicked(&*panic)));
-            let completion = Completion::scheduled(py, self.future.clone_ref(py), result)?;
-            awaitable::call_soon(&event_loop, py.None().bind(py), completion)
+            // The exit may have given it another in between.
+            self.take().map_or(Ok(()), |waiting| waiting.gets(py, result))
         };
         if let Err(error) = set() {
             // It may have been closed in between: nobody awaits the future then.
-            if !is_closed().unwrap_or(false) {
-                error.write_unraisable(py, Some(&event_loop));
+            if !waiting.is_loop_closed(py).unwrap_or(false) {
+                error.write_unraisable(py, Some(waiting.event_loop.bind(py)));
             }
         }
+        drop(self.take());
+    }
+}
+
+/// Called in the thread of the event loop when the future is done.
+#[pyclass(module = "sundown")]
+struct OnDone {
+    cancels: Option<oneshot::Sender<()>>,
+}
+
+#[pymethods]
+impl OnDone {
+    fn __call__(&mut self, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(_inside) = exit::in_callback() else { return Ok(()) };
+        let py = future.py();
+        let is_cancelled = future.call_method0(intern!(py, "cancelled"))?.extract()?;
+        if is_cancelled && let Some(cancels) = self.cancels.take() {
+            // The task may have ended.
+            let _ = cancels.send(());
+        }
+        Ok(())
     }
 }
 

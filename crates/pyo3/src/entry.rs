@@ -30,7 +30,7 @@ pub fn attach<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) -> Result<R, Clos
     let made = states::make(&inside);
     Ok(compat::attach(|py| {
         let _state = made.until_detached(py);
-        states::free_left(py);
+        states::free_left(py, &inside);
         if let Err(error) = exit::install(py) {
             error.write_unraisable(py, None);
         }
@@ -47,6 +47,18 @@ pub(crate) struct Gated<F>(Option<Pin<Box<F>>>);
 impl<F> Gated<F> {
     pub(crate) fn new(future: F) -> Self {
         Self(Some(Box::pin(future)))
+    }
+
+    /// Drops the future.
+    pub(crate) fn end(&mut self) {
+        let Some(future) = self.0.take() else { return };
+        match GATE.enter() {
+            Ok(inside) => {
+                states::keep(&inside);
+                drop(future);
+            }
+            Err(_) => mem::forget(future),
+        }
     }
 }
 
@@ -67,13 +79,6 @@ impl<F: Future> Future for Gated<F> {
 
 impl<F> Drop for Gated<F> {
     fn drop(&mut self) {
-        let future = self.0.take();
-        match GATE.enter() {
-            Ok(inside) => {
-                states::keep(&inside);
-                drop(future);
-            }
-            Err(_) => mem::forget(future),
-        }
+        self.end();
     }
 }

@@ -82,10 +82,6 @@ impl<T> Owned<T> {
     pub(crate) fn take(&mut self) -> Option<T> {
         self.0.take()
     }
-
-    pub(crate) const fn get(&self) -> Option<&T> {
-        self.0.as_ref()
-    }
 }
 
 impl<T> Drop for Owned<T> {

@@ -20,7 +20,8 @@ use std::{
 use pyo3::prelude::*;
 
 use crate::{
-    compat, completion,
+    awaited::{self, All},
+    compat,
     delivery::{self, OnItsWay},
     runtime::{self, Source},
     states::{self, Left},
@@ -32,6 +33,7 @@ struct Held {
     _source: MutexGuard<'static, Option<Source>>,
     _left: MutexGuard<'static, Vec<Left>>,
     results: MutexGuard<'static, VecDeque<OnItsWay>>,
+    awaited: MutexGuard<'static, All>,
 }
 
 thread_local! {
@@ -83,6 +85,7 @@ fn register() -> i32 {
             _source: runtime::source(),
             _left: states::left(),
             results: delivery::on_their_way(),
+            awaited: awaited::all(),
         };
         let _ = HELD.try_with(|held| held.replace(Some(locked())));
     }
@@ -93,12 +96,12 @@ fn register() -> i32 {
         // Relaxed: there is only this thread.
         FORKS.fetch_add(1, Ordering::Relaxed);
         sundown::forked_child();
-        // A future that the parent began gets no result here.
-        completion::forget_scheduled();
         worker::forget_workers();
         let _ = HELD.try_with(|held| {
             if let Some(held) = &mut *held.borrow_mut() {
+                // A future that the parent began gets no result here.
                 mem::forget(mem::take(&mut *held.results));
+                held.awaited.forget();
             }
         });
         unlock();

@@ -42,15 +42,16 @@ pub use self::{
 };
 
 mod awaitable;
+mod awaited;
 mod call;
 mod closed;
 mod compat;
-mod completion;
 mod delivery;
 mod end;
 mod entry;
 mod exit;
 mod fork;
+mod outcome;
 mod quiet;
 mod runtime;
 mod spawn;

@@ -13,13 +13,14 @@ create_exception!(
 
 /// In Python, because Python may end such a thread in whatever it calls, and a Rust frame must not be below.
 const HOOK: &CStr = cr#"
+import sys
 import threading
 
 def install(exits, previous=threading.excepthook):
-    from asyncio import CancelledError
-
     def sundown_excepthook(args):
-        ends_by_exit = issubclass(args.exc_type, (exits, CancelledError))
+        # A program that has not imported it need not do so now.
+        asyncio = sys.modules.get("asyncio")
+        ends_by_exit = issubclass(args.exc_type, (exits, getattr(asyncio, "CancelledError", exits)))
         if not (ends_by_exit and args.thread is not None and args.thread.daemon):
             previous(args)
 

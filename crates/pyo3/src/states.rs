@@ -245,8 +245,10 @@ impl Drop for Kept {
     }
 }
 
-/// Frees the states of threads that have ended. Calls foreign destructors, of what is in a `threading.local`.
-pub(crate) fn free_left(_py: Python<'_>) {
+/// Frees the states of threads that have ended. Calls foreign destructors, of what is in a `threading.local`. Inside the
+/// gate: while the interpreter is finalized, Python frees the states of all other threads, and calls destructors of
+/// programs after that.
+pub(crate) fn free_left(_py: Python<'_>, _inside: &Entry<'_>) {
     if !ARE_LEFT.load(Ordering::Relaxed) {
         return;
     }

@@ -245,6 +245,7 @@ where
 /// # Panics
 ///
 /// Outside of a `LocalSet`, as that of *pyo3-async-runtimes* does.
+#[track_caller]
 pub fn local_future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = PyResult<T>> + 'static,
@@ -262,6 +263,7 @@ where
 /// # Panics
 ///
 /// Outside of a `LocalSet`, as that of *pyo3-async-runtimes* does.
+#[track_caller]
 pub fn local_future_into_py_with_locals<F, T>(
     py: Python<'_>,
     locals: TaskLocals,
@@ -274,6 +276,7 @@ where
     local_into_py(py, || Ok(locals), future)
 }
 
+#[track_caller]
 fn local_into_py<F, T>(
     py: Python<'_>,
     locals: impl FnOnce() -> PyResult<TaskLocals>,
@@ -287,8 +290,12 @@ where
     let (_inside, (locals, future)) = exit::enter_with((locals, future))?;
     let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
+    let held = made.tasks.hold("local_future_into_py").map_err(|_| delivery::ended())?;
+    let stop = made.tasks.stop_signal();
     let future = LOCALS.scope(locals, CatchPanic::new(future));
     let task = Gated::new(async move {
+        // The exit waits until it is dropped, after the future.
+        let _held = held;
         select! {
             biased;
             result = future => {
@@ -297,6 +304,8 @@ where
                 delivery.deliver(|_| result);
             }
             Ok(()) = unconstrained(cancelled) => delivery.forget(),
+            // The exit gives it a result.
+            () = unconstrained(stop) => {}
         }
     });
     drop(task::spawn_local(Local::new(task)));
@@ -306,10 +315,8 @@ where
 /// The runtime of this process, and the handlers, unless the interpreter is about to exit.
 fn made(py: Python<'_>) -> PyResult<&'static OfProcess> {
     exit::install(py)?;
-    states::free_left(py);
-    if GATE.is_closed() {
-        return Err(delivery::ended());
-    }
+    let inside = GATE.enter().map_err(|_| delivery::ended())?;
+    states::free_left(py, &inside);
     Ok(runtime::get()?)
 }
 
@@ -378,6 +385,14 @@ impl<F: Future> Future for InContext<F> {
             future.poll(context)
         };
         polled.map(Ok)
+    }
+}
+
+/// What is in the future may need the context, as a guard that spawns does.
+impl<F> Drop for InContext<F> {
+    fn drop(&mut self) {
+        let _context = self.runtime.enter();
+        self.future.end();
     }
 }
 

@@ -303,6 +303,48 @@ def test_a_result_that_its_event_loop_has_not_taken_at_exit_is_not_lost():
         assert run("ours", body) == (0, "20000\n", "")
 
 
+def test_a_result_that_is_scheduled_in_a_loop_which_a_daemon_thread_runs_later_is_not_lost():
+    body = """
+    go_on, ready, told = threading.Event(), threading.Event(), []
+    def work():
+        loop = asyncio.new_event_loop()
+        async def begin(): return extension.operation(1000)
+        operation = loop.run_until_complete(begin())
+        ready.set()
+        go_on.wait()
+        told.append(loop.run_until_complete(operation))
+    worker = threading.Thread(target=work, daemon=True)
+    def finish():
+        go_on.set()
+        worker.join()
+        print(told)
+    atexit.register(finish)
+    import extension
+    worker.start()
+    ready.wait()
+    time.sleep(0.05)
+    """
+    for _ in range(max(1, EXITS // 4)):
+        assert run("ours", body) == (0, "[1000]\n", "")
+
+
+@pytest.mark.parametrize("operation", ["calls_once(lambda: time.sleep(60))", "is_converted(60)"])
+@pytest.mark.parametrize("leaves, told", [("", "CancelledError"), ("loop.call_soon_threadsafe(loop.stop)", "InterpreterExits")])
+def test_a_handler_that_waits_for_what_outlives_the_limit_goes_on(operation, leaves, told):
+    body = FINISHES_IN_A_THREAD.replace("operation(MICROSECONDS)", operation)
+    if leaves:
+        body = body.replace("pending.result()", "loop.run_until_complete(asyncio.wrap_future(pending, loop=loop))")
+    body += f"extension.limit(0.3)\n    time.sleep(0.1)\n    {leaves}\n"
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, told + "\n") and "has not returned" in errors
+
+
+def test_a_handler_that_waits_for_a_future_which_stays_on_its_thread_goes_on():
+    body = FINISHES_IN_A_THREAD.replace("operation(MICROSECONDS)", "never_locally()") + "time.sleep(0.05)"
+    for _ in range(max(1, EXITS // 4)):
+        assert run("ours", body) == (0, "CancelledError\n", "")
+
+
 def test_many_operations_of_a_daemon_thread_all_end_at_exit():
     """Some are in flight, some have a result on its way, and some are cancelled by the program meanwhile."""
     body = """
@@ -601,6 +643,16 @@ def test_a_future_that_was_waited_for_is_dropped_without_the_interpreters_lock()
     assert run("ours", "import extension\nextension.blocks_and_joins()") == (0, "", "")
 
 
+def test_the_exit_imports_no_asyncio():
+    body = """
+    for name in [name for name in sys.modules if name.split('.')[0] == 'asyncio']: del sys.modules[name]
+    atexit.register(lambda: print('asyncio' in sys.modules))
+    import extension
+    extension.limit(5)
+    """
+    assert run("ours", body) == (0, "False\n", "")
+
+
 def test_a_first_use_while_the_interpreter_exits_is_refused():
     """Python calls no handler that is registered while it calls them."""
     body = """
@@ -738,6 +790,23 @@ def test_what_a_thread_had_is_released_when_it_has_ended():
     print(alive[0] <= 2)
     """
     assert run("ours", body) == (0, "True\n", "")
+
+
+def test_a_blocking_call_after_the_threads_of_the_interpreter_are_gone_raises():
+    """A thread ends so late that the interpreter has freed its state before. Up to 3.11, the state was freed twice."""
+    body = """
+    import extension
+    class Client:
+        def __del__(self):
+            time.sleep(0.6)
+            try: extension.blocks(0)
+            except Exception as error: sys.stdout.write(type(error).__name__)
+    client = Client()
+    extension.ends_a_thread(0.4)
+    time.sleep(0.1)
+    """
+    for _ in range(max(1, EXITS // 4)):
+        assert run("ours", body) == (0, "InterpreterExits", "")
 
 
 @pytest.mark.parametrize("error", ["asyncio.CancelledError('why')", "Own('why')"])
@@ -921,6 +990,18 @@ def test_a_blocking_call_is_interrupted_by_ctrl_c():
     program.send_signal(signal.SIGINT)
     printed, errors = program.communicate(timeout=30)
     assert (program.returncode, printed, errors) == (0, "interrupted\n", "")
+
+
+def test_a_blocking_call_that_is_interrupted_drops_its_future_in_the_context_of_the_runtime():
+    body = """
+    import extension, signal
+    def raises(*_): raise RuntimeError('a signal')
+    signal.signal(signal.SIGALRM, raises)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try: extension.blocks_with_a_guard()
+    except BaseException as error: print(repr(error))
+    """
+    assert run("ours", body) == (0, "RuntimeError('a signal')\n", "")
 
 
 def test_a_blocking_call_that_is_always_busy_is_interrupted_by_ctrl_c():

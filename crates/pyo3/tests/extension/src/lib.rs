@@ -33,6 +33,45 @@ fn ready(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     bridge::future_into_py(py, async { Ok(()) })
 }
 
+/// One whose result is converted for so long, without the interpreter's lock.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn is_converted(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyAny>> {
+    struct Slow(f64);
+    impl<'py> IntoPyObject<'py> for Slow {
+        type Target = PyAny;
+        type Output = Bound<'py, PyAny>;
+        type Error = PyErr;
+
+        fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            py.import("time")?.call_method1("sleep", (self.0,))
+        }
+    }
+    bridge::future_into_py(py, async move { Ok(Slow(seconds)) })
+}
+
+/// One that never ends, in a `LocalSet` on a thread of the extension's own.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn never_locally(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let locals = bridge::get_current_locals(py)?;
+    let (gives, given) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let stays = bridge::scope_local(locals, async move {
+            let never = async { pending::<PyResult<()>>().await };
+            let begun =
+                Python::attach(|py| bridge::local_future_into_py(py, never).map(Bound::unbind));
+            let _ = gives.send(begun);
+            pending::<()>().await;
+        });
+        tokio::task::LocalSet::new().block_on(&runtime, stays);
+        std::io::Result::Ok(())
+    });
+    let given = py.detach(move || given.recv());
+    given.unwrap_or_else(|_| Err(pyo3::exceptions::PyRuntimeError::new_err("no runtime")))
+}
+
 /// One that never ends.
 #[pyfunction]
 fn never(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -300,6 +339,42 @@ fn blocks(py: Python<'_>, seconds: f64) -> PyResult<()> {
     bridge::block_on(py, async move { sleep(Duration::from_secs_f64(seconds)).await })
 }
 
+/// A blocking call with a guard that spawns when it is dropped, as that of a pool does.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn blocks_with_a_guard(py: Python<'_>) -> PyResult<()> {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            drop(tokio::spawn(async {}));
+        }
+    }
+    bridge::block_on(py, async {
+        let _guard = Guard;
+        pending().await
+    })
+}
+
+/// Ends a thread that has polled a future, slowly.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn ends_a_thread(seconds: f64) {
+    struct Slow(Duration);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(self.0);
+        }
+    }
+    thread_local!(static SLOW: std::cell::Cell<Option<Slow>> = const { std::cell::Cell::new(None) });
+    std::thread::spawn(move || {
+        // It is dropped after what this crate has in the thread.
+        SLOW.set(Some(Slow(Duration::from_secs_f64(seconds))));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let _ = runtime.block_on(bridge::until_exit(async {}));
+        std::io::Result::Ok(())
+    });
+}
+
 /// A blocking call that always has something to do.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -493,6 +568,10 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(ended, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(blocks_and_is_busy, module)?)?;
+        module.add_function(wrap_pyfunction!(blocks_with_a_guard, module)?)?;
+        module.add_function(wrap_pyfunction!(ends_a_thread, module)?)?;
+        module.add_function(wrap_pyfunction!(is_converted, module)?)?;
+        module.add_function(wrap_pyfunction!(never_locally, module)?)?;
         module.add_function(wrap_pyfunction!(calls_on_a_thread_that_ends, module)?)?;
         module.add_function(wrap_pyfunction!(waits_for_a_task, module)?)?;
         module.add_function(wrap_pyfunction!(waits_with_the_lock, module)?)?;

@@ -1,0 +1,73 @@
+//! What a result becomes in Python, and how a future of `asyncio` gets it.
+
+use std::{ffi::CStr, sync::OnceLock};
+
+use pyo3::{
+    IntoPyObjectExt as _,
+    exceptions::{PyRuntimeError, PyStopIteration, asyncio::CancelledError},
+    intern,
+    prelude::*,
+};
+
+use crate::{awaitable::call_soon, awaited::Waiting, compat};
+
+/// An object, or an exception.
+pub(crate) type Outcome = PyResult<Py<PyAny>>;
+
+/// What the event loop calls. It is Python's, so it needs no gate: the loop may call it at any time, also in a daemon
+/// thread while the interpreter is finalized. The future may have been cancelled in between.
+const SETS: &CStr = c"
+def sets(future, method, argument):
+    if not future.done():
+        getattr(future, method)(argument)
+";
+
+static FUNCTION: OnceLock<Py<PyAny>> = OnceLock::new();
+
+/// Makes the function, unless it is there.
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    static MADE: OnceLock<()> = OnceLock::new();
+    compat::once(&MADE, || {
+        let module = PyModule::from_code(py, SETS, c"sundown", c"sundown_sets")?;
+        // Two threads may come here at the same time, with two functions that are alike.
+        let _ = FUNCTION.set(module.getattr("sets")?.unbind());
+        Ok(())
+    })
+}
+
+impl Waiting {
+    /// Has the future's event loop set the outcome.
+    pub(crate) fn gets(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
+        install(py)?;
+        let (method, argument) = match outcome {
+            Ok(value) => (intern!(py, "set_result"), value),
+            // A subclass is an exception like any other.
+            Err(error) if error.get_type(py).is(py.get_type::<CancelledError>()) => {
+                let message = error.value(py).getattr(intern!(py, "args"))?.get_item(0).ok();
+                (intern!(py, "cancel"), message.into_py_any(py)?)
+            }
+            Err(error) => (intern!(py, "set_exception"), without_stop(py, error).into_py_any(py)?),
+        };
+        let Some(sets) = FUNCTION.get() else { return Ok(()) };
+        let arguments = (sets.bind(py), self.future.bind(py), method, argument);
+        call_soon(self.event_loop.bind(py), py.None().bind(py), arguments)
+    }
+
+    pub(crate) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
+        self.future.call_method0(py, intern!(py, "done"))?.extract(py)
+    }
+
+    pub(crate) fn is_loop_closed(&self, py: Python<'_>) -> PyResult<bool> {
+        self.event_loop.call_method0(py, intern!(py, "is_closed"))?.extract(py)
+    }
+}
+
+/// No future takes `StopIteration`: it would end the coroutine that awaits it.
+fn without_stop(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
+    }
+    let instead = PyRuntimeError::new_err("the future raised StopIteration");
+    instead.set_cause(py, Some(error));
+    instead
+}
