@@ -236,7 +236,8 @@ where
     Ok(awaited)
 }
 
-/// Makes an `asyncio` future of a Rust future that is not `Send`.
+/// Makes an `asyncio` future of a Rust future that is not `Send`. At exit it is dropped on its thread, and the exit waits for
+/// that within its limit.
 ///
 /// # Errors
 ///
