@@ -166,3 +166,19 @@ fn an_event_loop_that_exits_by_itself_leaves_in_its_last_event() {
     assert_eq!(printed, "loop: opened a window\n");
     assert!(said.starts_with(SAYS) && said.contains("`cache`"), "{said}");
 }
+
+#[test]
+fn an_event_loop_with_logins_leaves_nothing() {
+    let ended = example("gui", &[]);
+    assert!(ended.status.success(), "{ended:?}");
+    let source = include_str!("../../examples/gui.rs");
+    let (_, head) = source.split_once("//! ```text\n").unwrap();
+    let (head, _) = head.split_once("//! ```\n").unwrap();
+    let expected = head.replace("//! ", "");
+    let expected = match cfg!(any(target_os = "linux", target_os = "macos")) {
+        true => expected,
+        false => expected.replace("Ok(Evidence)", "Ok(OwnRuntime)"),
+    };
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), expected);
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}
