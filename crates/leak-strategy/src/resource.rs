@@ -117,6 +117,14 @@ impl Resource {
         }
     }
 
+    /// Gives it another name: a plan refuses a second resource of the same name, as of
+    /// [`app::session`](crate::app::session) in an application with several logins at a time.
+    #[must_use = "a resource does nothing until a plan has it"]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Declares that this resource needs another one, which must be registered first and is torn down
     /// later.
     #[must_use = "a resource does nothing until a plan has it"]

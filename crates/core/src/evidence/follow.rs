@@ -142,7 +142,14 @@ impl<S: Source> Evidence for Follow<S> {
 fn against<S: Source>(source: &S, found: Vec<Found<S::Identity>>) -> String {
     let mut names: Vec<_> = found.into_iter().map(|one| one.name).collect();
     names.sort_unstable();
-    let (count, more) = (names.len(), names.len().saturating_sub(NAMES));
+    let count = names.len();
+    let named = names.chunk_by(PartialEq::eq).map(|same| match same {
+        [one] => one.clone(),
+        [one, ..] => format!("{one} ({} times)", same.len()),
+        [] => String::new(),
+    });
+    let mut names: Vec<_> = named.collect();
+    let more = names.len().saturating_sub(NAMES);
     names.truncate(NAMES);
     let names = names.join(", ");
     let what = crate::newer_std::from_fn(|f| source.fmt_what(f));
@@ -241,6 +248,15 @@ mod tests {
     }
 
     #[test]
+    fn what_has_one_name_is_counted() {
+        let evidence = Follow::<Numbers>::default();
+        evidence.source.set(Ok(&[2, 1, 2]));
+        evidence.look();
+        let against = evidence.check().unwrap_err().to_string();
+        assert_eq!(against, "3 numbers: 1, 2 (2 times)");
+    }
+
+    #[test]
     fn nothing_is_confirmed_unless_it_was_seen() {
         let evidence = Follow::<Numbers>::default();
         evidence.look();
@@ -297,8 +313,10 @@ mod tests {
     #[test]
     fn a_long_list_is_cut_and_the_text_says_so() {
         let evidence = Follow::<Numbers>::default();
-        evidence.source.set(Ok(&[7; 20]));
+        evidence
+            .source
+            .set(Ok(&[7, 7, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]));
         let why = evidence.check().unwrap_err().to_string();
-        assert!(why.starts_with("20 numbers: 7, 7") && why.ends_with("and 4 more"), "{why}");
+        assert!(why.starts_with("21 numbers: 1, 10, 11") && why.ends_with("and 4 more"), "{why}");
     }
 }

@@ -182,3 +182,20 @@ fn a_session_is_closed_or_the_ledger_says_who_holds_it() {
     assert!(message.contains("resources.rs:"), "{message}");
     assert_eq!(exited.stdout, "client closed\n", "the held client stays open");
 }
+
+#[test]
+fn two_logins_have_a_name_each() {
+    let exited = run(PLAN, |plan| {
+        plan.add(app::leaked_runtime(())).unwrap();
+        let [first, second, third] =
+            [1, 2, 3].map(|number| Session::new(format!("login {number}")).unwrap());
+        plan.add(app::session(TEAR_DOWN, first)).unwrap();
+        let refused = plan.add(app::session(TEAR_DOWN, second)).unwrap_err();
+        assert!(refused.to_string().contains("client"), "{refused}");
+        plan.add(app::session(TEAR_DOWN, third).named("the other client")).unwrap();
+        plan.leave(CODE)
+    });
+    exited.expect_code();
+    assert_eq!(exited.outcome_of(app::CLIENT), (Outcome::TornDown, None));
+    assert_eq!(exited.outcome_of("the other client"), (Outcome::TornDown, None));
+}
