@@ -51,6 +51,11 @@ impl Awaited {
     pub(crate) fn take(&self) -> Option<Waiting> {
         all().waiting.as_mut()?.remove(&self.0)
     }
+
+    /// Leaves it to the exit.
+    pub(crate) fn put_back(&self, waiting: Waiting) {
+        all().waiting.get_or_insert_default().insert(self.0, waiting);
+    }
 }
 
 /// Takes all.

@@ -130,12 +130,17 @@ impl Awaited {
             let result = catch_unwind(AssertUnwindSafe(|| result(py)))
                 .unwrap_or_else(|panic| Err(panicked(&*panic)));
             // The exit may have given it another in between.
-            self.take().map_or(Ok(()), |waiting| waiting.gets(py, result))
+            let Some(taken) = self.take() else { return Ok(()) };
+            taken.gets(py, result).inspect_err(|_| self.put_back(taken))
         };
-        if let Err(error) = set() {
+        if let Err(error) = set()
             // It may have been closed in between: nobody awaits the future then.
-            if !waiting.is_loop_closed(py).unwrap_or(false) {
-                error.write_unraisable(py, Some(waiting.event_loop.bind(py)));
+            && !waiting.is_loop_closed(py).unwrap_or(false)
+        {
+            error.write_unraisable(py, Some(waiting.event_loop.bind(py)));
+            if exit::has_begun() {
+                // A signal handler has raised. The exit gives it another.
+                return;
             }
         }
         drop(self.take());

@@ -15,18 +15,25 @@ use crate::{
 /// What is without a result gets an exception if its event loop is left open, because that handler may run the loop. If
 /// the loop runs in a daemon thread, the future is cancelled: nobody need catch that, and `asyncio` says nothing of it on
 /// standard error.
-pub(crate) fn give_all_a_result(py: Python<'_>) {
+///
+/// # Errors
+///
+/// What a signal handler has raised meanwhile, as that of Ctrl-C does. All have a result nevertheless.
+pub(crate) fn give_all_a_result(py: Python<'_>) -> PyResult<()> {
+    let mut given = Ok(());
     for waiting in awaited::take_all() {
         // If the loop is not run again, a task that waits for the future lives on with it: if it were destroyed,
         // `asyncio` would say so on standard error.
         mem::forget(waiting.future.clone_ref(py));
-        if let Err(error) = waiting.is_given_up(py) {
-            // The loop may have been closed in between: nobody awaits the future then.
-            if !waiting.is_loop_closed(py).unwrap_or(true) {
-                error.write_unraisable(py, Some(waiting.event_loop.bind(py)));
-            }
+        let Err(error) = waiting.is_given_up(py) else { continue };
+        // A signal handler may raise in whatever Python does here; and the loop may have been closed in between.
+        match waiting.is_given_up(py) {
+            Ok(()) if waiting.is_loop_closed(py).unwrap_or(true) => {}
+            Ok(()) => given = given.and(Err(error)),
+            Err(again) => again.write_unraisable(py, Some(waiting.event_loop.bind(py))),
         }
     }
+    given
 }
 
 impl Waiting {

@@ -194,7 +194,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     let dropped = dropped.and(delivered);
     GATE.close();
     let left = wait(py, within(rest(&dropped), GATE.wait_empty())).map(drop);
-    end::give_all_a_result(py);
+    let given = end::give_all_a_result(py);
     let unfinished = made.map(|made| made.tasks.drain_blocking(Duration::ZERO).still_running);
     let unfinished: Vec<_> =
         unfinished.into_iter().flatten().map(|future| future.to_string()).collect();
@@ -202,7 +202,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     if let Some(text) = what_is_left(GATE.inside(), &unfinished, undelivered, began.elapsed()) {
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }
-    dropped.and(left)
+    dropped.and(left).and(given)
 }
 
 /// What an exit says that has left something, if it has.

@@ -339,6 +339,26 @@ def test_a_handler_that_waits_for_what_outlives_the_limit_goes_on(operation, lea
     assert (code, printed) == (0, told + "\n") and "has not returned" in errors
 
 
+def test_a_signal_while_all_get_a_result_loses_none():
+    """It raises in the first question that is put to the loop after the gate was closed."""
+    body = FINISHES_IN_A_THREAD.replace("operation(MICROSECONDS)", "never()") + """
+    import signal
+    def raises(*_): raise KeyboardInterrupt
+    signal.signal(signal.SIGUSR1, raises)
+    def is_closed(ask=loop.is_closed, asked=[]):
+        if atexit_has_begun and threading.current_thread() is threading.main_thread() and not asked:
+            asked.append(1)
+            signal.raise_signal(signal.SIGUSR1)
+        return ask()
+    atexit_has_begun = []
+    loop.is_closed = is_closed
+    atexit.register(atexit_has_begun.append, 1)
+    time.sleep(0.05)
+    """
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, "CancelledError\n") and errors.count("KeyboardInterrupt") == 1
+
+
 def test_a_handler_that_waits_for_a_future_which_stays_on_its_thread_goes_on():
     body = FINISHES_IN_A_THREAD.replace("operation(MICROSECONDS)", "never_locally()") + "time.sleep(0.05)"
     for _ in range(max(1, EXITS // 4)):
