@@ -329,13 +329,27 @@ impl Census {
             .map(|cell| cell.question.as_str());
         match most {
             Some((message, _)) => format!("{package} panics: {}", shortened(message)),
-            None => match hung.next() {
-                Some("fork") if hung.all(|it| it == "fork") => {
-                    format!("{package} hangs in a forked child, and does not panic")
+            None => {
+                // Although its runtime runs on.
+                let loses = cells().any(|cell| {
+                    cell.question == "flush-alive"
+                        && ["none", "part"].iter().any(|it| cell.answers.contains_key(*it))
+                });
+                let loses = loses.then_some("can lose what it accepted when it is closed");
+                let hangs = hung.next().map(|first| match first {
+                    "fork" if hung.all(|it| it == "fork") => "hangs in a forked child",
+                    _ => "hangs",
+                });
+                let [loses, hangs] = [loses, hangs].map(|it| it.map(|it| format!(" {it},")));
+                match (loses, hangs) {
+                    (None, None) => format!("{package} does not panic"),
+                    (loses, hangs) => format!(
+                        "{package}{}{} and does not panic",
+                        loses.unwrap_or_default(),
+                        hangs.unwrap_or_default()
+                    ),
                 }
-                Some(_) => format!("{package} hangs, and does not panic"),
-                None => format!("{package} does not panic"),
-            },
+            }
         }
     }
 
@@ -553,7 +567,7 @@ fn shortened(message: &str) -> String {
 }
 
 fn quoted(close: &str) -> String {
-    if close.contains("::") { format!("`{close}`") } else { close.to_owned() }
+    if close.contains("::") && !close.contains('`') { format!("`{close}`") } else { close.to_owned() }
 }
 
 fn bold(answer: &str) -> String {

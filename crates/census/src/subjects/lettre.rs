@@ -3,10 +3,12 @@
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     net::TcpStream,
+    time::Duration,
 };
 
 use lab::TrialResult;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor, address::Envelope};
+use tokio::time::sleep;
 
 use crate::{
     server,
@@ -31,6 +33,9 @@ fn smtp(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
+/// Far more than that task needs.
+const PUT_BACK: Duration = Duration::from_millis(100);
+
 struct OfTransport;
 
 impl Subject for OfTransport {
@@ -54,6 +59,8 @@ impl Subject for OfTransport {
     async fn call(transport: &mut Self::Live) -> TrialResult {
         let (from, to) = ("a@example.org".parse()?, "b@example.org".parse()?);
         transport.send_raw(&Envelope::new(Some(from), vec![to])?, b"a row\r\n").await?;
+        // A task of its own puts the connection back into the pool. Until then none is idle.
+        sleep(PUT_BACK).await;
         Ok(())
     }
 

@@ -30,6 +30,8 @@ fn mqtt(mut stream: TcpStream) -> io::Result<()> {
             1 => stream.write_all(&[0x20, 2, 0, 0])?,
             3 => drop(PUBLISHED.fetch_add(1, Ordering::SeqCst)),
             12 => stream.write_all(&[0xD0, 0])?,
+            // After DISCONNECT, the standard has the server close the connection if the client has not.
+            14 => return Ok(()),
             _ => {}
         }
     }
