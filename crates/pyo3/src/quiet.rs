@@ -29,6 +29,6 @@ def install(exits, previous=threading.excepthook):
 
 /// Has `threading` print no exception of ours that ends a daemon thread from now on.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
-    let module = PyModule::from_code(py, HOOK, c"sundown", c"sundown_quiet")?;
+    let module = PyModule::from_code(py, HOOK, c"<sundown>", c"sundown_quiet")?;
     module.getattr("install")?.call1((py.get_type::<InterpreterExits>(),)).map(drop)
 }

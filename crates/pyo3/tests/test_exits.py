@@ -663,6 +663,22 @@ def test_a_future_that_was_waited_for_is_dropped_without_the_interpreters_lock()
     assert run("ours", "import extension\nextension.blocks_and_joins()") == (0, "", "")
 
 
+def test_a_tracer_finds_no_file_that_is_not_there():
+    """A tool that measures coverage fails for a file that it does not find, unless its name is in angle brackets."""
+    body = """
+    import extension
+    files = set()
+    def traces(frame, event, argument): files.add(frame.f_code.co_filename)
+    sys.settrace(traces)
+    threading.settrace(traces)
+    async def main(): await extension.operation(1)
+    asyncio.run(main())
+    sys.settrace(None)
+    print([it for it in files if not os.path.exists(it) and not it.startswith('<')], '<sundown>' in files)
+    """
+    assert run("ours", body) == (0, "[] True\n", "")
+
+
 def test_the_exit_imports_no_asyncio():
     body = """
     for name in [name for name in sys.modules if name.split('.')[0] == 'asyncio']: del sys.modules[name]
