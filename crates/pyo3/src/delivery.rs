@@ -4,7 +4,10 @@ use std::{
     any::Any,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use pyo3::{exceptions::PyRuntimeError, intern, prelude::*};
@@ -59,10 +62,33 @@ impl Delivery {
         }
     }
 
-    /// Nobody waits any more. PyO3 releases the objects when a thread is attached next.
+    /// Nobody waits any more, and the future has been dropped. PyO3 releases its objects when a thread is attached next,
+    /// so one is.
     pub(crate) fn forget(mut self) {
         drop(self.awaited.take().and_then(|it| it.take()));
+        if RELEASES.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let release = || {
+            RELEASES.swap(false, Ordering::AcqRel);
+            let _ = entry::attach(|_| ());
+        };
+        let on_a_thread = AssertUnwindSafe(|| drop(self.runtime.spawn_blocking(release)));
+        // Tokio panics if the system refuses it a thread. Then the next one has to do.
+        if catch_unwind(on_a_thread).is_err() {
+            RELEASES.store(false, Ordering::Release);
+        }
     }
+}
+
+/// Whether a thread is about to be attached, so that objects are released. Acquire and Release: whoever leaves it to that thread has
+/// dropped its objects before that is attached.
+static RELEASES: AtomicBool = AtomicBool::new(false);
+
+/// In a forked child, no thread of the parent's is.
+#[cfg(unix)]
+pub(crate) fn forget_releases() {
+    RELEASES.store(false, Ordering::Release);
 }
 
 impl Drop for Delivery {

@@ -14,7 +14,7 @@ use crate::{
 ///
 /// What is without a result gets an exception if its event loop is left open, because that handler may run the loop. If
 /// the loop runs in a daemon thread, the future is cancelled: nobody need catch that, and `asyncio` says nothing of it on
-/// standard error.
+/// standard error. That comes [later](UNTIL_CANCELLED), because what the thread does then may print something.
 ///
 /// # Errors
 ///
@@ -30,11 +30,16 @@ pub(crate) fn give_all_a_result(py: Python<'_>) -> PyResult<()> {
         match waiting.is_given_up(py) {
             Ok(()) if waiting.is_loop_closed(py).unwrap_or(true) => {}
             Ok(()) => given = given.and(Err(error)),
-            Err(again) => again.write_unraisable(py, Some(waiting.event_loop.bind(py))),
+            // The loop takes nothing any more, so nobody awaits it.
+            Err(_) => {}
         }
     }
     given
 }
+
+/// How long a future in a daemon thread is left as it is, in seconds. Mostly the interpreter is gone by then, and nobody has
+/// waited for it.
+const UNTIL_CANCELLED: f64 = 1.0;
 
 impl Waiting {
     fn is_given_up(&self, py: Python<'_>) -> PyResult<()> {
@@ -46,6 +51,8 @@ impl Waiting {
             return self.gets(py, Err(ended()));
         }
         let cancel = self.future.getattr(py, intern!(py, "cancel"))?;
-        event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (cancel,)).map(drop)
+        let call_later = event_loop.getattr(intern!(py, "call_later"))?;
+        let arguments = (call_later, UNTIL_CANCELLED, cancel);
+        event_loop.call_method1(intern!(py, "call_soon_threadsafe"), arguments).map(drop)
     }
 }

@@ -97,6 +97,7 @@ fn register() -> i32 {
         FORKS.fetch_add(1, Ordering::Relaxed);
         sundown::forked_child();
         worker::forget_workers();
+        delivery::forget_releases();
         let _ = HELD.try_with(|held| {
             if let Some(held) = &mut *held.borrow_mut() {
                 // A future that the parent began gets no result here.

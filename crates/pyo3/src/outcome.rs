@@ -17,9 +17,9 @@ pub(crate) type Outcome = PyResult<Py<PyAny>>;
 /// What the event loop calls. It is Python's, so it needs no gate: the loop may call it at any time, also in a daemon
 /// thread while the interpreter is finalized. The future may have been cancelled in between.
 const SETS: &CStr = c"
-def sets(future, method, argument):
+def sets(future, method, *arguments):
     if not future.done():
-        getattr(future, method)(argument)
+        getattr(future, method)(*arguments)
 ";
 
 static FUNCTION: OnceLock<Py<PyAny>> = OnceLock::new();
@@ -41,17 +41,24 @@ impl Waiting {
     pub(crate) fn gets(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
         install(py)?;
         let (method, argument) = match outcome {
-            Ok(value) => (intern!(py, "set_result"), value),
-            // A subclass is an exception like any other.
-            Err(error) if error.get_type(py).is(py.get_type::<CancelledError>()) => {
-                let message = error.value(py).getattr(intern!(py, "args"))?.get_item(0).ok();
-                (intern!(py, "cancel"), message.into_py_any(py)?)
-            }
-            Err(error) => (intern!(py, "set_exception"), without_stop(py, error).into_py_any(py)?),
+            Ok(value) => (intern!(py, "set_result"), Some(value)),
+            Err(error) => match cancellation(py, &error)? {
+                Some(message) => (intern!(py, "cancel"), message),
+                None => {
+                    let error = without_stop(py, error).into_py_any(py)?;
+                    (intern!(py, "set_exception"), Some(error))
+                }
+            },
         };
         let Some(sets) = FUNCTION.get() else { return Ok(()) };
-        let arguments = (sets.bind(py), self.future.bind(py), method, argument);
-        call_soon(self.event_loop.bind(py), py.None().bind(py), arguments)
+        let (sets, future) = (sets.bind(py), self.future.bind(py));
+        let (event_loop, context) = (self.event_loop.bind(py), py.None());
+        match argument {
+            Some(argument) => {
+                call_soon(event_loop, context.bind(py), (sets, future, method, argument))
+            }
+            None => call_soon(event_loop, context.bind(py), (sets, future, method)),
+        }
     }
 
     pub(crate) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
@@ -61,6 +68,20 @@ impl Waiting {
     pub(crate) fn is_loop_closed(&self, py: Python<'_>) -> PyResult<bool> {
         self.event_loop.call_method0(py, intern!(py, "is_closed"))?.extract(py)
     }
+}
+
+/// The message of a `CancelledError` that says no more than that: then the future is cancelled. A subclass is an exception like any
+/// other, and so is one that has a cause.
+fn cancellation(py: Python<'_>, error: &PyErr) -> PyResult<Option<Option<Py<PyAny>>>> {
+    if !error.get_type(py).is(py.get_type::<CancelledError>()) || error.cause(py).is_some() {
+        return Ok(None);
+    }
+    let arguments = error.value(py).getattr(intern!(py, "args"))?;
+    Ok(match arguments.len()? {
+        0 => Some(None),
+        1 => Some(Some(arguments.get_item(0)?.unbind())),
+        _ => None,
+    })
 }
 
 /// No future takes `StopIteration`: it would end the coroutine that awaits it.

@@ -269,8 +269,13 @@ FINISHES_IN_A_THREAD = """
         except BaseException as error: print(type(error).__name__)
     atexit.register(finish)
     import extension
-    async def begin(): return await extension.operation(MICROSECONDS)
+    begun = threading.Event()
+    async def begin():
+        operation = extension.operation(MICROSECONDS)
+        begun.set()
+        return await operation
     pending = asyncio.run_coroutine_threadsafe(begin(), loop)
+    begun.wait()
     """
 
 
@@ -663,6 +668,29 @@ def test_a_future_that_was_waited_for_is_dropped_without_the_interpreters_lock()
     assert run("ours", "import extension\nextension.blocks_and_joins()") == (0, "", "")
 
 
+@pytest.mark.parametrize("which", ["ours", "bare"])
+def test_what_a_cancelled_future_has_owned_is_released(which):
+    body = """
+    import extension, weakref
+    class Callable:
+        def __call__(self): pass
+    async def main():
+        callable = Callable()
+        released = weakref.ref(callable)
+        operation = asyncio.ensure_future(extension.calls_back(callable))
+        del callable
+        await asyncio.sleep(0.02)
+        operation.cancel()
+        del operation
+        for _ in range(500):
+            if released() is None: return 'released'
+            await asyncio.sleep(0.01)
+    print(asyncio.run(main()))
+    """
+    for _ in range(max(1, EXITS // 4)):
+        assert run(which, body) == (0, "released\n", "")
+
+
 def test_a_tracer_finds_no_file_that_is_not_there():
     """A tool that measures coverage fails for a file that it does not find, unless its name is in angle brackets."""
     body = """
@@ -845,19 +873,28 @@ def test_a_blocking_call_after_the_threads_of_the_interpreter_are_gone_raises():
         assert run("ours", body) == (0, "InterpreterExits", "")
 
 
-@pytest.mark.parametrize("error", ["asyncio.CancelledError('why')", "Own('why')"])
-def test_a_future_that_raises_cancelled_error_keeps_what_it_says(error):
+@pytest.mark.parametrize(
+    "error, cause",
+    [
+        ("asyncio.CancelledError()", None),
+        ("asyncio.CancelledError('why')", None),
+        ("asyncio.CancelledError('why', 'else')", None),
+        ("asyncio.CancelledError('why')", "KeyError('a key')"),
+        ("Own('why')", None),
+    ],
+)
+def test_a_future_that_raises_cancelled_error_keeps_what_it_says(error, cause):
     body = f"""
     import extension
     class Own(asyncio.CancelledError): pass
-    def raises(): raise {error}
+    def raises(): raise {error} from {cause}
     async def main():
         try: await extension.calls_once(raises)
-        except asyncio.CancelledError as error: print(repr(error))
+        except asyncio.CancelledError as error: print(repr(error), repr(error.__cause__))
     asyncio.run(main())
     """
     said = error.removeprefix("asyncio.")
-    assert run("ours", body) == (0, said + "\n", "")
+    assert run("ours", body) == (0, f"{said} {cause}\n", "")
 
 
 def test_daemon_threads_that_begin_operations_are_not_ended_in_rust():
