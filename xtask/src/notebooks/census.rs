@@ -567,7 +567,11 @@ fn shortened(message: &str) -> String {
 }
 
 fn quoted(close: &str) -> String {
-    if close.contains("::") && !close.contains('`') { format!("`{close}`") } else { close.to_owned() }
+    if close.contains("::") && !close.contains('`') {
+        format!("`{close}`")
+    } else {
+        close.to_owned()
+    }
 }
 
 fn bold(answer: &str) -> String {
