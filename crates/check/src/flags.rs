@@ -17,11 +17,21 @@ pub struct Flags {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Check(Box<Check>),
+    Explain(Explain),
+}
+
+/// Print what the code of a finding, or of a panic, means, and what to do
+///
+/// Exits with 2 if there is no such code.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// The code, as in a report: SD0001
+    pub code: String,
 }
 
 const EXIT_CODES: &str = "Exit codes:\n  \
     0    checked; with --deny, nothing new was found\n  \
-    1    --deny, and something new was found; or the program cannot be built or read\n  \
+    1    --deny, and something new was found; or the program cannot be built or read, or the report cannot be\n         written\n  \
     2    usage error\n  \
     130  interrupted";
 

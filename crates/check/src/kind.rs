@@ -66,11 +66,12 @@ impl Kind {
             Self::Context => {
                 "keep it in a `sundown::Session` (`session.guard(value)`), or hand it to \
                  `sundown::teardown::teardown_blocking(value, limit)`; if it is not `Send`, drop it below \
-                 `let _context = handle.enter();`"
+                 `let _context = handle.enter();`; if the type is yours, have its destructor ask \
+                 `Handle::try_current`, or give it an `async fn close(self)`"
             }
             Self::Runtime => {
-                "let a `sundown::runtime::RuntimeOwner` own the runtime, and await its `shutdown(limit)`; \
-                 or drop the value in `spawn_blocking`"
+                "let a `sundown::runtime::RuntimeOwner` own the runtime (its `spawn` takes a name, and a \
+                 closure that gets the stop signal), and await its `shutdown(limit)`; or drop the value in `spawn_blocking`"
             }
             Self::Block | Self::InPlace => {
                 "run the destructor where it may wait: `sundown::teardown::teardown(value, limit).await`; \

@@ -2,7 +2,8 @@
 //!
 //! The program is built without optimization, so that every function is there under its name, and its machine code is
 //! read: [`binary`] has the functions, [`graph`] who calls whom, [`sinks`] where the panics are, [`search`] the ways
-//! from every destructor to them, and [`findings`] what that says of each type. [`first_values`] reads sources as well.
+//! from every destructor to them, and [`findings`] what that says of each type. [`first_values`] and [`patterns`] read
+//! sources as well.
 
 mod answers;
 mod baseline;
@@ -12,6 +13,7 @@ mod build;
 mod code;
 mod conditions;
 mod constructors;
+mod explain;
 mod failure;
 mod findings;
 mod first_values;
@@ -23,6 +25,7 @@ mod lines;
 mod mitigations;
 mod names;
 mod nearest;
+mod output;
 mod patterns;
 mod report;
 mod rustc;
@@ -58,9 +61,13 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == "sundown") {
         arguments.remove(1);
     }
-    let Command::Check(check) = Flags::parse_from(arguments).command;
-    let checked = interrupt::handle().map_err(Failure::Cargo).and_then(|()| run(&check));
-    checked.unwrap_or_else(|failure| {
+    let done = match Flags::parse_from(arguments).command {
+        Command::Check(check) => {
+            interrupt::handle().map_err(Failure::Cargo).and_then(|()| run(&check))
+        }
+        Command::Explain(code) => explain::run(&code),
+    };
+    done.unwrap_or_else(|failure| {
         tell(format_args!("error: {failure}"));
         failure.exit_code()
     })
@@ -146,11 +153,10 @@ fn run(check: &Check) -> Result<ExitCode> {
         own: &program.own,
         is_verbose: check.verbose,
     };
-    // Whoever reads the report may have seen enough.
-    let _ = match check.format {
+    output::written(match check.format {
         Format::Text => report.print_text(),
         Format::Json => report.print_json(),
-    };
+    })?;
     Ok(if is_denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use proc_macro2::{LineColumn, TokenStream, TokenTree};
 use syn::{
-    Expr, ExprMatch, Local, Macro, Pat, Token,
+    Expr, ExprMatch, Ident, Local, Macro, Pat, Token,
     parse::{Parse as _, ParseStream, Parser as _},
     spanned::Spanned as _,
     visit::{self, Visit},
@@ -86,10 +86,12 @@ impl<'ast> Visit<'ast> for Seen {
         visit::visit_expr_let(self, it);
     }
 
-    /// `let … else`.
     fn visit_local(&mut self, it: &'ast Local) {
-        self.add(it.let_token.span.start(), names_variant(&it.pat));
-        self.add(it.pat.span().start(), names_variant(&it.pat));
+        // `let … else`. A `let` without it asks nothing.
+        if it.init.as_ref().is_some_and(|init| init.diverge.is_some()) {
+            self.add(it.let_token.span.start(), names_variant(&it.pat));
+            self.add(it.pat.span().start(), names_variant(&it.pat));
+        }
         visit::visit_local(self, it);
     }
 
@@ -157,11 +159,33 @@ fn first<T>(
     }
 }
 
-/// Whether a pattern names a variant of `Result`, or one by the name of its enum.
+/// Whether a pattern names a variant of `Result`, or one by the name of its enum, or is one that was imported.
 fn names_variant(pattern: &Pat) -> bool {
     let mut names = Names(false);
     names.visit_pat(pattern);
-    names.0
+    names.0 || is_imported(pattern)
+}
+
+/// Whether a pattern, of which the compiler demands that it can be refuted, can be so only by the name that it begins with.
+fn is_imported(pattern: &Pat) -> bool {
+    let is_variant = |name: &Ident| {
+        let name = name.to_string();
+        name.starts_with(char::is_uppercase) && !matches!(&*name, "Some" | "None")
+    };
+    match pattern {
+        Pat::Or(it) => it.cases.iter().any(is_imported),
+        Pat::Paren(it) => is_imported(&it.pat),
+        Pat::Reference(it) => is_imported(&it.pat),
+        Pat::Ident(it) => match &it.subpat {
+            Some((_, pattern)) => is_imported(pattern),
+            None => is_variant(&it.ident),
+        },
+        Pat::TupleStruct(it) => {
+            let is_plain = |it: &Pat| matches!(it, Pat::Ident(_) | Pat::Wild(_) | Pat::Rest(_));
+            it.elems.iter().all(is_plain) && it.path.get_ident().is_some_and(is_variant)
+        }
+        _ => false,
+    }
 }
 
 struct Names(bool);
@@ -198,6 +222,8 @@ mod tests {
             "if let Some(Err(_)) = self.thread.take().map(|it| it.join()) {}",
             "if matches!(self.phase, Phase::Open(it) | Phase::Closed(it) if it > 0) {}",
             "if let Self { phase: Phase::Open(_) } = self {}",
+            "if let Open(_) = self.phase {}",
+            "if let &(Closed | Open(..)) = &self.phase {}",
         ] {
             assert_eq!(seen(body), [(2, true)], "{body}");
         }
@@ -205,7 +231,8 @@ mod tests {
             "if let Some(_) = &self.rows {}",
             "let Option::Some(it) = self.rows.take() else { return };",
             "if let Some(rows::Row { id, .. }) = &self.row {}",
-            "let rows = self.rows.take();",
+            "if let Some(Row(id)) = &self.row {}",
+            "if let Row(Some(id)) = &self.row {}",
             "if matches!(self.rows, Some(_)) {}",
         ] {
             assert_eq!(seen(body), [(2, false)], "{body}");

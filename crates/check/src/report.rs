@@ -137,7 +137,7 @@ impl Report<'_> {
             }
         }
         writeln!(f, "  instead  {}", kind.instead())?;
-        writeln!(f, "  more     docs/src/explain/{}.md\n", kind.code())
+        writeln!(f, "  more     cargo sundown explain {}\n", kind.code())
     }
 
     fn tried(&self, f: &mut Formatter<'_>) -> fmt::Result {

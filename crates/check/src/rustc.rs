@@ -30,7 +30,7 @@ pub fn wrapped() -> Option<ExitCode> {
     // cargo calls with a program: rustc, or the wrapper for the workspace. In a build script, `cargo sundown check` may
     // be a command.
     let program = arguments.first()?.to_string_lossy();
-    if ["sundown", "check", "help"].contains(&&*program) || program.starts_with('-') {
+    if ["sundown", "check", "explain", "help"].contains(&&*program) || program.starts_with('-') {
         return None;
     }
     if !wrapper.is_empty() {

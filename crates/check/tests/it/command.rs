@@ -30,6 +30,12 @@ pub fn command() -> Command {
     command
 }
 
+/// `cargo sundown`, with another command.
+pub fn sundown(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-sundown"));
+    ran(command.arg("sundown").args(arguments))
+}
+
 /// Runs it, wherever the test runs.
 pub fn check(arguments: &[&str]) -> Ran {
     ran(command().args(arguments))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command, time::SystemTime};
 
-use crate::command::{Ran, check, fixture};
+use crate::command::{Ran, check, command, fixture, sundown};
 use serde_json::Value;
 
 /// The findings of a type: code and certainty.
@@ -406,7 +406,7 @@ fn the_report_says_what_where_and_what_instead() {
         "pooled::Store → SyncWrapper<Vec<u8>>\n",
         "Runtime::spawn_blocking_background, from deadpool-sync-0.1.4/src/lib.rs:",
         "teardown_blocking(value, limit)",
-        "docs/src/explain/SD0001.md",
+        "  more     cargo sundown explain SD0001\n",
     ] {
         assert!(report.contains(part), "no {part:?} in:\n{report}");
     }
@@ -417,4 +417,32 @@ fn the_report_says_what_where_and_what_instead() {
 fn help_explains_the_exit_codes() {
     let help = check(&["--help"]);
     assert!(help.is_success() && help.stdout.contains("Exit codes:"), "{help:?}");
+}
+
+#[test]
+fn the_page_of_a_code_is_printed() {
+    for code in ["SD0001", "sd0001"] {
+        let page = sundown(&["explain", code]);
+        assert!(page.is_success() && page.stdout.starts_with("# SD0001 "), "{page:?}");
+        assert!(page.stdout.contains("teardown_blocking(Connection"), "{page:?}");
+    }
+    let help = sundown(&["explain", "--help"]);
+    assert!(help.is_success() && help.stdout.contains("<CODE>"), "{help:?}");
+    let all = sundown(&["--help"]);
+    assert!(all.is_success() && all.stdout.contains("  explain "), "{all:?}");
+    let mistyped = sundown(&["explain", "SD00012"]);
+    assert_eq!((mistyped.code, mistyped.stdout.as_str()), (Some(2), ""), "{mistyped:?}");
+    assert!(mistyped.stderr.contains("did you mean `SD0012`?"), "{mistyped:?}");
+    assert_eq!(sundown(&["explain"]).code, Some(2));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let program = fixture(&["--bin", "pooled", "--format", "json"]).json()["program"].clone();
+    let program = program.as_str().expect("a path");
+    let ran = command().args(["--binary", program]).stdout(full()).output().expect("the command");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write to standard output: "), "{said}");
 }

@@ -6,6 +6,7 @@ use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, ProtocolVersion, tran
 use jsonrpc_http_server::jsonrpc_core::IoHandler;
 use rs_consul::{Config, Consul, Lock, types::LockRequest};
 use servers::serve;
+use tokio::runtime::Handle;
 use tower_lsp_server::{
     Client, LanguageServer, LspService,
     jsonrpc::Result,
@@ -30,6 +31,16 @@ fn over_http() -> Vec<Case> {
     vec![
         Case::of("jsonrpc-http-server", move || server(1)).when("on one thread"),
         Case::of("jsonrpc-http-server", move || server(2)).when("on two threads"),
+        Case::of("jsonrpc-http-server", || async {
+            let executor = Handle::current();
+            let started = thread(|| {
+                let server = jsonrpc_http_server::ServerBuilder::new(IoHandler::new());
+                let any = ([127, 0, 0, 1], 0).into();
+                server.event_loop_executor(executor).start_http(&any).expect("a server")
+            });
+            started.await
+        })
+        .when("on the runtime of others"),
         Case::of("jsonrpc-http-server", move || async move {
             let server = server(1).await;
             let handle = server.close_handle();
@@ -56,7 +67,18 @@ fn over_sockets() -> Vec<Case> {
         })
     };
     vec![
-        Case::of("jsonrpc-ipc-server", server),
+        Case::of("jsonrpc-ipc-server", server).when("on its own runtime"),
+        Case::of("jsonrpc-ipc-server", || async {
+            let executor = Handle::current();
+            let started = thread(|| {
+                let server = jsonrpc_ipc_server::ServerBuilder::new(IoHandler::new());
+                let path = folder().join("a");
+                let server = server.event_loop_executor(executor);
+                server.start(path.to_str().expect("a path")).expect("a server")
+            });
+            started.await
+        })
+        .when("on the runtime of others"),
         Case::of("jsonrpc-ipc-server", move || async move {
             let server = server().await;
             let handle = server.close_handle();
