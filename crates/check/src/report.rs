@@ -123,7 +123,10 @@ impl Report<'_> {
             writeln!(f, "           and {more} more (--verbose)")?;
         }
         if without > 0 {
-            writeln!(f, "           and {without} closures, futures and wrappers that hold one")?;
+            writeln!(
+                f,
+                "           and {without} closures, futures, wrappers and parts of Tokio with one"
+            )?;
         }
         // The type that most likely has something of the reader's own on its way.
         if let Some(first) = named.first().copied().or(findings.first()) {
