@@ -236,8 +236,8 @@ where
     Ok(awaited)
 }
 
-/// Makes an `asyncio` future of a Rust future that is not `Send`. At exit it is dropped on its thread, and the exit waits for
-/// that within its limit.
+/// Makes an `asyncio` future of a Rust future that is not `Send`. At exit it is dropped on its thread, if that runs its
+/// `LocalSet` then. The exit does not wait for it.
 ///
 /// # Errors
 ///
@@ -246,7 +246,6 @@ where
 /// # Panics
 ///
 /// Outside of a `LocalSet`, as that of *pyo3-async-runtimes* does.
-#[track_caller]
 pub fn local_future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = PyResult<T>> + 'static,
@@ -264,7 +263,6 @@ where
 /// # Panics
 ///
 /// Outside of a `LocalSet`, as that of *pyo3-async-runtimes* does.
-#[track_caller]
 pub fn local_future_into_py_with_locals<F, T>(
     py: Python<'_>,
     locals: TaskLocals,
@@ -277,7 +275,6 @@ where
     local_into_py(py, || Ok(locals), future)
 }
 
-#[track_caller]
 fn local_into_py<F, T>(
     py: Python<'_>,
     locals: impl FnOnce() -> PyResult<TaskLocals>,
@@ -291,12 +288,9 @@ where
     let (_inside, (locals, future)) = exit::enter_with((locals, future))?;
     let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
-    let held = made.tasks.hold("local_future_into_py").map_err(|_| delivery::ended())?;
     let stop = made.tasks.stop_signal();
     let future = LOCALS.scope(locals, CatchPanic::new(future));
     let task = Gated::new(async move {
-        // The exit waits until it is dropped, after the future.
-        let _held = held;
         select! {
             biased;
             result = future => {
@@ -305,7 +299,7 @@ where
                 delivery.deliver(|_| result);
             }
             Ok(()) = unconstrained(cancelled) => delivery.forget(),
-            // The exit gives it a result.
+            // The exit gives it a result. It does not wait for the drop, because nobody may run the `LocalSet` any more.
             () = unconstrained(stop) => {}
         }
     });

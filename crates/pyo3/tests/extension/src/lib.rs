@@ -50,14 +50,15 @@ fn is_converted(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyAny>> {
     bridge::future_into_py(py, async move { Ok(Slow(seconds)) })
 }
 
-/// One that never ends, in a `LocalSet` on a thread of the extension's own.
+/// One that never ends, in a `LocalSet` on a thread of the extension's own, which runs it for so long.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
-fn never_locally(py: Python<'_>) -> PyResult<Py<PyAny>> {
+fn never_locally(py: Python<'_>, seconds: f64) -> PyResult<Py<PyAny>> {
+    let runs = Duration::from_secs_f64(seconds);
     let locals = bridge::get_current_locals(py)?;
     let (gives, given) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let stays = bridge::scope_local(locals, async move {
             let never = async { pending::<PyResult<()>>().await };
             let begun =
@@ -65,7 +66,11 @@ fn never_locally(py: Python<'_>) -> PyResult<Py<PyAny>> {
             let _ = gives.send(begun);
             pending::<()>().await;
         });
-        tokio::task::LocalSet::new().block_on(&runtime, stays);
+        let set = std::mem::ManuallyDrop::new(tokio::task::LocalSet::new());
+        set.block_on(&runtime, async {
+            tokio::select! { () = stays => {}, () = sleep(runs) => {} }
+        });
+        std::thread::sleep(Duration::from_secs(60));
         std::io::Result::Ok(())
     });
     let given = py.detach(move || given.recv());
