@@ -1,6 +1,12 @@
 //! The file of accepted findings: one a line, so that a change is easy to review.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    env,
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     failure::{Failure, Result},
@@ -34,6 +40,15 @@ impl Baseline {
             }
         };
         Self::parse(&text).map_err(|(line, why)| Failure::Baseline { path: path.into(), line, why })
+    }
+
+    /// A baseline that is not read, because it is in a folder around this one.
+    pub fn elsewhere() -> Option<PathBuf> {
+        let here = env::current_dir().ok()?;
+        if here.join(Self::FILE).exists() {
+            return None;
+        }
+        here.ancestors().skip(1).map(|folder| folder.join(Self::FILE)).find(|file| file.is_file())
     }
 
     /// Whether there is a folder for the file.

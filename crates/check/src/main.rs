@@ -84,6 +84,14 @@ fn run(check: &Check) -> Result<ExitCode> {
         Some(_) => Baseline::read(check.baseline.as_deref())?,
         None => Baseline::default(),
     };
+    let has_none = check.deny.is_some() && check.baseline.is_none();
+    if let Some(file) = has_none.then(Baseline::elsewhere).flatten() {
+        tell(format_args!(
+            "note: there is no {} in this folder; {} is not read, unless you name it by --baseline",
+            Baseline::FILE,
+            file.display()
+        ));
+    }
     if check.accept {
         Baseline::can_be_written(check.baseline())?;
     }

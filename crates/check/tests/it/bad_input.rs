@@ -282,6 +282,17 @@ fn nothing_is_built_for_input_that_cannot_be_used() {
 }
 
 #[test]
+fn a_baseline_of_the_folder_above_is_told_of() {
+    let folder = package("fn main() { missing(); }\n");
+    let note = |ran: &Ran| ran.stderr.contains("sundown-check.txt is not read");
+    let below = folder.path().join("src");
+    assert!(!note(&in_folder(&below, &["--deny"])));
+    write(&folder.path().join("sundown-check.txt"), b"");
+    assert!(note(&in_folder(&below, &["--deny"])));
+    assert!(!note(&in_folder(folder.path(), &["--deny"])));
+}
+
+#[test]
 fn nobody_reads_standard_error() {
     let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let ended = command().args(["--binary", "/nonexistent"]).stderr(full).status();
