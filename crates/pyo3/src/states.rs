@@ -15,7 +15,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+        Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        TryLockError,
         atomic::{AtomicBool, AtomicPtr, Ordering},
     },
     thread,
@@ -119,7 +120,9 @@ pub(crate) fn find_interpreter(py: Python<'_>) -> PyResult<()> {
              import it there"
         )));
     }
-    if py.version_info() < (3, 12) {
+    // Once: it is read from a text.
+    static IS_OLD: OnceLock<bool> = OnceLock::new();
+    if *IS_OLD.get_or_init(|| py.version_info() < (3, 12)) {
         // Relaxed: a thread that does not see it yet does what it would do without this.
         OLD_INTERPRETER.store(interpreter, Ordering::Relaxed);
     }
