@@ -166,7 +166,8 @@ fn names_variant(pattern: &Pat) -> bool {
     names.0 || is_imported(pattern)
 }
 
-/// Whether a pattern, of which the compiler demands that it can be refuted, can be so only by the name that it begins with.
+/// Whether a pattern begins with the name of an imported variant. It stands where the compiler accepts only a pattern that may not
+/// match.
 fn is_imported(pattern: &Pat) -> bool {
     let is_variant = |name: &Ident| {
         let name = name.to_string();
