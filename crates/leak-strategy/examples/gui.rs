@@ -18,6 +18,7 @@
 use std::{
     error::Error,
     fs::{self, File},
+    mem,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
@@ -81,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         post,
         login: None,
         tabs: vec![],
-        logout: None,
+        state: State::LoggedOut,
     };
     plan.run(|| match window.run(events) {
         Ok(()) => 0,
@@ -99,17 +100,26 @@ struct Window {
     post: mpsc::Sender<Event>,
     login: Option<Login>,
     tabs: Vec<Guarded<Room>>,
-    /// While there is a logout: who logs in after it.
-    logout: Option<Option<&'static str>>,
+    state: State,
+}
+
+/// One login at a time.
+enum State {
+    LoggedOut,
+    /// Or about to be.
+    LoggedIn,
+    /// And who logs in after that.
+    LoggingOut(Option<&'static str>),
 }
 
 impl Window {
     fn run(mut self, events: mpsc::Receiver<Event>) -> Result<(), AnyError> {
         for event in events {
             match event {
-                Event::LogIn(user) => match &mut self.logout {
-                    Some(next) => *next = Some(user),
-                    None => self.log_in(user)?,
+                Event::LogIn(user) => match &mut self.state {
+                    State::LoggedOut => self.log_in(user)?,
+                    State::LoggedIn => println!("loop: log out first"),
+                    State::LoggingOut(next) => *next = Some(user),
                 },
                 Event::LoggedIn(login) => {
                     let login = login?;
@@ -123,12 +133,15 @@ impl Window {
                     self.tabs.extend(self.login.iter().map(|login| login.client.map(Room::of)))
                 }
                 Event::LogOut => {
-                    let Some(login) = &self.login else { continue };
+                    // The login may not have ended yet, or the logout has begun.
+                    let (Some(login), State::LoggedIn) = (&self.login, &self.state) else {
+                        continue;
+                    };
                     println!("loop: {} rooms are open, logging out", self.tabs.len());
                     let (session, post) = (login.session.clone(), self.post.clone());
                     // Drops the receiver of the result; the task goes on.
                     drop(self.background.spawn("logout", |_stop| log_out(session, post))?);
-                    self.logout = Some(None);
+                    self.state = State::LoggingOut(None);
                 }
                 Event::CloseTabs(confirm) => {
                     self.drop_handles();
@@ -140,7 +153,8 @@ impl Window {
                     // shows the error, which names what is left, and closes the session again.
                     answer?;
                     drop(self.plan.withdraw(app::CLIENT)?);
-                    if let Some(user) = self.logout.take().flatten() {
+                    let ended = mem::replace(&mut self.state, State::LoggedOut);
+                    if let State::LoggingOut(Some(user)) = ended {
                         self.log_in(user)?;
                     }
                 }
@@ -154,7 +168,7 @@ impl Window {
         Ok(())
     }
 
-    fn log_in(&self, user: &'static str) -> Result<(), AnyError> {
+    fn log_in(&mut self, user: &'static str) -> Result<(), AnyError> {
         let (store, post) = (self.store.clone(), self.post.clone());
         let log_in = move |_stop| async move {
             let login = log_in(user, &store).await;
@@ -162,6 +176,7 @@ impl Window {
             let _ = post.send(Event::LoggedIn(login));
         };
         drop(self.background.spawn("login", log_in)?);
+        self.state = State::LoggedIn;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use pyo3::{intern, prelude::*};
+use pyo3::{exceptions::PyException, intern, prelude::*};
 
 use crate::{
     awaited::{self, Waiting},
@@ -25,24 +25,38 @@ pub(crate) fn give_all_a_result(py: Python<'_>) -> PyResult<()> {
         // If the loop is not run again, a task that waits for the future lives on with it: if it were destroyed,
         // `asyncio` would say so on standard error.
         mem::forget(waiting.future.clone_ref(py));
-        let Err(error) = waiting.is_given_up(py) else { continue };
-        // A signal handler may raise in whatever Python does here; and the loop may have been closed in between.
-        match waiting.is_given_up(py) {
-            Ok(()) if waiting.is_loop_closed(py).unwrap_or(true) => {}
-            Ok(()) => given = given.and(Err(error)),
-            // The loop takes nothing any more, so nobody awaits it.
-            Err(_) => {}
-        }
+        given = given.and(waiting.gives_up(py));
     }
     given
 }
+
+/// How often it is tried, in spite of signal handlers that raise.
+const TRIES: usize = 3;
 
 /// How long a future in a daemon thread is left as it is, in seconds. Mostly the interpreter is gone by then, and nobody has
 /// waited for it.
 const UNTIL_CANCELLED: f64 = 1.0;
 
 impl Waiting {
-    fn is_given_up(&self, py: Python<'_>) -> PyResult<()> {
+    /// A signal handler may raise in whatever Python does here. So may the loop: if it takes nothing any more, nobody awaits the
+    /// future, and there is nothing to tell.
+    fn gives_up(&self, py: Python<'_>) -> PyResult<()> {
+        let mut raised = Ok(());
+        for _ in 0..TRIES {
+            match self.tries_to_give_up(py) {
+                Ok(()) if self.is_loop_closed(py).unwrap_or(false) => break,
+                Ok(()) => return raised,
+                Err(error) => raised = raised.and(Err(error)),
+            }
+        }
+        // What the loop raises is an `Exception`. That of Ctrl-C is none.
+        raised.or_else(|error| match error.is_instance_of::<PyException>(py) {
+            true => Ok(()),
+            false => Err(error),
+        })
+    }
+
+    fn tries_to_give_up(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_loop_closed(py)? || self.is_done(py)? {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use pyo3::{
     prelude::*,
 };
 
-use crate::{awaitable::call_soon, awaited::Waiting, compat};
+use crate::{awaitable::call_soon, awaited::Waiting};
 
 /// An object, or an exception.
 pub(crate) type Outcome = PyResult<Py<PyAny>>;
@@ -22,24 +22,21 @@ def sets(future, method, *arguments):
         getattr(future, method)(*arguments)
 ";
 
-static FUNCTION: OnceLock<Py<PyAny>> = OnceLock::new();
-
-/// Makes the function, unless it is there. Coverage tools look for the file of what they have traced, unless its name is in
-/// angle brackets.
-pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
-    static MADE: OnceLock<()> = OnceLock::new();
-    compat::once(&MADE, || {
-        let module = PyModule::from_code(py, SETS, c"<sundown>", c"sundown_sets")?;
-        // Two threads may come here at the same time, with two functions that are alike.
-        let _ = FUNCTION.set(module.getattr("sets")?.unbind());
-        Ok(())
-    })
+/// That function. It is made once; two threads may do so at the same time, and one of theirs is used. Coverage tools look for the
+/// file of what they have traced, unless its name is in angle brackets.
+fn sets(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static SETS_IT: OnceLock<Py<PyAny>> = OnceLock::new();
+    if let Some(made) = SETS_IT.get() {
+        return Ok(made.bind(py));
+    }
+    let module = PyModule::from_code(py, SETS, c"<sundown>", c"sundown_sets")?;
+    let made = module.getattr(intern!(py, "sets"))?.unbind();
+    Ok(SETS_IT.get_or_init(|| made).bind(py))
 }
 
 impl Waiting {
     /// Has the future's event loop set the outcome.
     pub(crate) fn gets(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
-        install(py)?;
         let (method, argument) = match outcome {
             Ok(value) => (intern!(py, "set_result"), Some(value)),
             Err(error) => match cancellation(py, &error)? {
@@ -50,8 +47,7 @@ impl Waiting {
                 }
             },
         };
-        let Some(sets) = FUNCTION.get() else { return Ok(()) };
-        let (sets, future) = (sets.bind(py), self.future.bind(py));
+        let (sets, future) = (sets(py)?, self.future.bind(py));
         let (event_loop, context) = (self.event_loop.bind(py), py.None());
         match argument {
             Some(argument) => {

@@ -693,6 +693,18 @@ def test_what_a_cancelled_future_has_owned_is_released(which):
         assert run(which, body) == (0, "released\n", "")
 
 
+def test_a_loop_that_takes_nothing_at_exit_is_no_message():
+    body = """
+    import extension
+    loop = asyncio.new_event_loop()
+    async def begin(): return [extension.never() for _ in range(5)]
+    pending = loop.run_until_complete(begin())
+    def refuses(*arguments, **options): raise RuntimeError('the loop is gone')
+    loop.call_soon_threadsafe = refuses
+    """
+    assert run("ours", body) == (0, "", "")
+
+
 def test_a_tracer_finds_no_file_that_is_not_there():
     """A tool that measures coverage fails for a file that it does not find, unless its name is in angle brackets."""
     body = """

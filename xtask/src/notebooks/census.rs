@@ -340,14 +340,10 @@ impl Census {
                     "fork" if hung.all(|it| it == "fork") => "hangs in a forked child",
                     _ => "hangs",
                 });
-                let [loses, hangs] = [loses, hangs].map(|it| it.map(|it| format!(" {it},")));
-                match (loses, hangs) {
-                    (None, None) => format!("{package} does not panic"),
-                    (loses, hangs) => format!(
-                        "{package}{}{} and does not panic",
-                        loses.unwrap_or_default(),
-                        hangs.unwrap_or_default()
-                    ),
+                let faults: Vec<_> = [loses, hangs].into_iter().flatten().collect();
+                match &*faults {
+                    [] => format!("{package} does not panic"),
+                    faults => format!("{package} {}, and does not panic", faults.join(", ")),
                 }
             }
         }
