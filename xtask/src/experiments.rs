@@ -86,7 +86,7 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
         side_by_side,
         all: flags.all && flags.trials.is_none(),
         chaos: flags.chaos,
-        ..Meta::now(workspace, run.seed, flags.quick, flags.trials)
+        ..Meta::now(workspace, run.seed, flags.is_quick(), flags.trials)
     };
     let began = Instant::now();
     let (planned, findings) = side_by_side::run(&run, &chosen, &snapshots)?;

@@ -247,8 +247,9 @@ const VARIANTS: [&str; 6] = [
 /// --accept, --only, --jobs or --chaos one at a time, so that nothing else is measured; with --all, what a default run
 /// leaves out.) Prints a line for each, and
 /// compares the results with the snapshots in experiments/snapshots. A difference is written next to its
-/// snapshot for `cargo insta review`, unless the variable CI is set. --quick takes less time. Lines fit the
-/// terminal, or COLUMNS; NO_COLOR turns colours off.
+/// snapshot for `cargo insta review`, unless the variable CI is set. Where an outcome is certain, a run of which
+/// nothing was asked has few trials, and the pages have more (--full). Lines fit the terminal, or COLUMNS; NO_COLOR
+/// turns colours off.
 ///
 /// The exit code is 0 if all snapshots match, and 1 if one does not or an experiment cannot run.
 #[derive(Clone, Debug, Default, Args)]
@@ -274,9 +275,14 @@ pub struct Experiments {
     #[arg(long, value_parser = lab::seed::parse)]
     pub seed: Option<u64>,
 
-    /// Run fewer trials of variants whose outcome is certain. The same snapshots must match
-    #[arg(long, conflicts_with = "trials")]
+    /// Run fewer trials of variants whose outcome is certain, also with --all, --only or --accept. The same
+    /// snapshots must match
+    #[arg(long, conflicts_with_all = ["full", "trials"])]
     pub quick: bool,
+
+    /// Run as many trials as on the pages, also without --all, --only or --accept
+    #[arg(long, conflicts_with = "trials")]
+    pub full: bool,
 
     /// Print the table of every experiment: its variants, their counts and intervals, and where they panic
     #[arg(long, short, conflicts_with = "list")]
@@ -294,7 +300,7 @@ pub struct Experiments {
     /// Run nothing: merge the results files of all shards, check that each experiment occurs exactly
     /// once, and continue as after a run
     #[arg(long, value_name = "FILE", num_args = 1..,
-          conflicts_with_all = ["list", "only", "all", "trials", "seed", "quick", "jobs", "shard"])]
+          conflicts_with_all = ["list", "only", "all", "trials", "seed", "quick", "full", "jobs", "shard"])]
     pub merge: Vec<PathBuf>,
 
     /// Hold the threads of every trial back, as `probe --chaos` does: no cure may fail. What the others do
@@ -318,6 +324,20 @@ pub struct Experiments {
     /// The folder of the snapshots [default: experiments/snapshots]
     #[arg(long, value_name = "FOLDER")]
     pub snapshots: Option<PathBuf>,
+}
+
+impl Experiments {
+    /// Whether variants whose outcome is certain have few trials.
+    pub fn is_quick(&self) -> bool {
+        let is_asked_for = self.full
+            || self.all
+            || self.accept
+            || self.chaos
+            || self.trials.is_some()
+            || self.shard.is_some()
+            || !self.only.is_empty();
+        self.quick || !is_asked_for
+    }
 }
 
 /// Print what the code or the message of a panic means, and what to do instead

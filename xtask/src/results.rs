@@ -46,7 +46,7 @@ pub struct Meta {
     pub cores: usize,
     /// The seed of the run.
     pub seed: u64,
-    /// Whether `--quick` was given.
+    /// Whether variants whose outcome is certain had few trials.
     pub quick: bool,
     /// The value of `--trials`.
     pub trials: Option<u32>,
@@ -87,7 +87,7 @@ impl Meta {
     /// Why figures of this run are not for the notebook, if they are not.
     pub fn not_for_the_notebook(&self) -> Option<&'static str> {
         if self.quick {
-            Some("ran with --quick")
+            Some("ran with few trials (--full has all)")
         } else if self.trials.is_some() {
             Some("ran with --trials")
         } else if self.all {

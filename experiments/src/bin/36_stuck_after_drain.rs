@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let whats = [
         ("stdin", "a read of standard input"),
         ("blocking", "a closure of `spawn_blocking`"),
-        ("spinning", "a task that does not yield"),
+        ("not-yielding", "a task that does not yield"),
     ];
     Experiment::new(file!())
         .question("What keeps a process after its service was drained?")
@@ -77,7 +77,7 @@ fn leaves(scene: &Scene<'_>, part: &str, holds: Option<&str>) -> TrialResult {
         Some(what) => {
             scene.record("within_200_ms_of_its_limit", gone_after <= PROMISED);
             scene.check("it exits with a failure", status.code() == Some(1));
-            let name = if scene.case() == "spinning" { "`spins` (spawned at" } else { what };
+            let name = if scene.case() == "not-yielding" { "`looks` (spawned at" } else { what };
             scene.check("it says what has held it", said.contains(name));
         }
     }
@@ -113,10 +113,12 @@ async fn work(what: String, stop: impl Future<Output = ()>) {
             });
             tokio::select! { () = stop => {}, _ = blocks => {} }
         }
-        "spinning" => {
+        "not-yielding" => {
             begin();
+            // It looks at something again and again without an `await`. A loop that does not sleep would do the
+            // same to its runtime, and twenty of them would keep the other trials from the two cores.
             loop {
-                thread::yield_now();
+                thread::sleep(Duration::from_millis(1));
             }
         }
         _ => {
@@ -132,7 +134,7 @@ fn drain_in_main(arguments: &[String]) -> TrialResult {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminated = signal(SignalKind::terminate())?;
         let group = TaskGroup::new("service");
-        let name = if what == "spinning" { "spins" } else { "works" };
+        let name = if what == "not-yielding" { "looks" } else { "works" };
         group.spawn(name, |stop| work(what, stop))?;
         terminated.recv().await;
         let report = group.drain(LIMIT).await;
@@ -147,7 +149,7 @@ fn run_a_service(arguments: &[String]) -> TrialResult {
     let [what] = arguments else { return Err("what?".into()) };
     let what = what.clone();
     let ended = Service::builder("service").limit(LIMIT).run(|service| async move {
-        let name = if what == "spinning" { "spins" } else { "works" };
+        let name = if what == "not-yielding" { "looks" } else { "works" };
         service.spawn(name, |stop| work(what, stop));
         service.stop_signal().await;
         Ok(())

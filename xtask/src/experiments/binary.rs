@@ -68,7 +68,7 @@ impl Binary {
         if let Some(trials) = run.flags.trials {
             command.args(["--trials", &trials.to_string()]);
         }
-        if run.flags.quick || self.quick {
+        if run.flags.is_quick() || self.quick {
             command.arg("--quick");
         }
         command

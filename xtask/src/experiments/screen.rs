@@ -45,9 +45,8 @@ pub struct Screen<'a> {
 impl<'a> Screen<'a> {
     pub fn open(sources: &[Source], flags: &flags::Experiments, workspace: &'a Workspace) -> Self {
         let count = plural(sources.len(), "experiment");
-        let is_all = flags.only.is_empty() && !flags.quick && flags.trials.is_none();
-        let quick = if is_all { " (--quick: fewer trials)" } else { "" };
-        output::note(&format!("{count}, each trial in a process of its own{quick}\n{LEGEND}\n"));
+        let more = if flags.is_quick() { " (--full: more trials)" } else { "" };
+        output::note(&format!("{count}, each trial in a process of its own{more}\n{LEGEND}\n"));
         Self {
             format: flags.format,
             pages: Pages(workspace),

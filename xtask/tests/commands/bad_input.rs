@@ -16,6 +16,7 @@ fn invalid_options_are_usage_errors() {
         ("--shard 1/2 --list", "cannot be used with"),
         ("--format xml", "json"),
         ("--quick --trials 9", "cannot be used with"),
+        ("--quick --full", "cannot be used with"),
         ("--only slep-duration", "did you mean `sleep-duration` (03)"),
         ("--only 04", "there is no experiment `04`. `cargo xtask experiments --list` shows"),
         ("--only 01,", "is there a comma too many?"),

@@ -54,10 +54,24 @@ fn a_run_names_the_next_page_to_read() {
 }
 
 #[test]
-fn quick_is_mentioned_where_it_would_help() {
-    let workspace = Workspace::with_two();
-    workspace.run(&["experiments"]).expect_code(0).says("2 experiments").says("--quick");
-    workspace.run(&["experiments", "--quick"]).expect_code(0).does_not_say("--quick");
+fn a_run_of_which_nothing_was_asked_has_few_trials_and_says_so() {
+    let workspace = Workspace::empty();
+    let script = "echo \"$*\" > \"$0.arguments\"; cat \"$0.events\"";
+    workspace.scripted(&sleep_duration(), script);
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    for (option, is_quick) in [
+        (&[][..], true),
+        (&["--quick", "--only", "03"], true),
+        (&["--full"], false),
+        (&["--only", "03"], false),
+        (&["--accept"], false),
+        (&["--all"], false),
+    ] {
+        let ran = workspace.run(&[&["experiments"], option].concat()).expect_code(0);
+        assert_eq!(ran.to_string().contains("--full"), is_quick, "{ran}");
+        let arguments = workspace.read("bin/03_sleep_duration.arguments");
+        assert_eq!(arguments.contains("--quick"), is_quick, "{option:?}: {arguments}");
+    }
 }
 
 #[test]

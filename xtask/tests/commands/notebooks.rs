@@ -390,13 +390,13 @@ fn unreadable_results_are_not_overwritten() {
 fn without_complete_results_nothing_is_written() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
-    workspace.run(&["notebooks"]).expect_code(1).says("run `cargo xtask experiments`");
+    workspace.run(&["notebooks"]).expect_code(1).says("run `cargo xtask experiments --only NUMBER`");
     let ran = workspace.run(&["notebooks", "--results", "none.json"]).expect_code(1);
     ran.says("cannot read the results in none.json");
     let mut partial = sleep_duration();
     partial.interrupted = true;
     workspace.experiment(&partial);
-    workspace.run(&["experiments", "--jobs", "4"]).expect_code(1);
+    workspace.run(&["experiments", "--full", "--jobs", "4"]).expect_code(1);
     workspace.run(&["notebooks"]).expect_code(1).says("03 sleep-duration was interrupted");
 }
 
@@ -601,10 +601,11 @@ fn check_reports_every_kind_of_disagreement_and_changes_nothing() {
 #[test]
 fn the_notebook_takes_no_figures_that_were_measured_in_a_hurry_or_in_company() {
     for (options, why) in [
-        (&["--quick"][..], "ran with --quick"),
+        (&[][..], "ran with few trials"),
+        (&["--quick", "--only", "01"], "ran with few trials"),
         (&["--trials", "9"], "ran with --trials"),
         (&["--all"], "ran with --all"),
-        (&[], "ran with another experiment beside it"),
+        (&["--full"], "ran with another experiment beside it"),
     ] {
         let workspace = Workspace::with_two();
         workspace.run(&["notebooks"]).expect_code(0);
@@ -617,6 +618,6 @@ fn the_notebook_takes_no_figures_that_were_measured_in_a_hurry_or_in_company() {
         workspace.run(&["notebooks", "--results", results]).expect_code(1).says(why);
         // By hand.
         workspace.edit("docs/results/01_drop_context.json", "\"quick\": false", "\"quick\": true");
-        workspace.run(&["notebooks", "--check"]).expect_code(1).says("ran with --quick");
+        workspace.run(&["notebooks", "--check"]).expect_code(1).says("ran with few trials");
     }
 }

@@ -218,7 +218,7 @@ fn an_experiment_is_probed_like_any_command_and_takes_the_seed_of_the_trial() {
     let seeds = [0, 1].map(|trial| lab::seed::of_trial(7, "probe", trial));
     let arguments = workspace.read("bin/01_drop_context.arguments");
     for (line, seed) in arguments.lines().zip(seeds) {
-        assert_eq!(line, format!("--format events --seed {seed}"));
+        assert_eq!(line, format!("--format events --quick --seed {seed}"));
     }
     assert!(!workspace.exists("experiments/snapshots/03_sleep_duration.snap.new"));
 }

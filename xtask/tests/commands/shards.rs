@@ -40,7 +40,7 @@ fn one_shard_that_was_measured_in_a_hurry_is_enough_to_keep_all_from_the_noteboo
     workspace.run(&quick).expect_code(0);
     for files in [["one.json", "two.json"], ["two.json", "one.json"]] {
         merge(&workspace, &files, 0);
-        workspace.run(&["notebooks"]).expect_code(0).says("ran with --quick");
+        workspace.run(&["notebooks"]).expect_code(0).says("ran with few trials");
     }
 }
 
