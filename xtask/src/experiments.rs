@@ -84,7 +84,6 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
     let side_by_side = chosen.len() > 1 && side_by_side::at_a_time(&run) > 1;
     let meta = Meta {
         side_by_side,
-        all: flags.all && flags.trials.is_none(),
         chaos: flags.chaos,
         ..Meta::now(workspace, run.seed, flags.is_quick(), flags.trials)
     };

@@ -263,7 +263,7 @@ pub struct Experiments {
     pub only: Vec<String>,
 
     /// Run all experiments, also those that must first build or install for minutes what they need, such as
-    /// an extension for Python; of these, fewer trials of variants whose outcome is certain
+    /// an extension for Python
     #[arg(long, conflicts_with = "only")]
     pub all: bool,
 
@@ -275,12 +275,12 @@ pub struct Experiments {
     #[arg(long, value_parser = lab::seed::parse)]
     pub seed: Option<u64>,
 
-    /// Run fewer trials of variants whose outcome is certain, also with --all, --only or --accept. The same
-    /// snapshots must match
+    /// Run few trials of variants whose outcome is certain, also with --only or --accept. The same snapshots
+    /// must match
     #[arg(long, conflicts_with_all = ["full", "trials"])]
     pub quick: bool,
 
-    /// Run as many trials as on the pages, also without --all, --only or --accept
+    /// Run as many trials as on the pages, also without --only or --accept
     #[arg(long, conflicts_with = "trials")]
     pub full: bool,
 
@@ -330,11 +330,9 @@ impl Experiments {
     /// Whether variants whose outcome is certain have few trials.
     pub fn is_quick(&self) -> bool {
         let is_asked_for = self.full
-            || self.all
             || self.accept
             || self.chaos
             || self.trials.is_some()
-            || self.shard.is_some()
             || !self.only.is_empty();
         self.quick || !is_asked_for
     }

@@ -95,7 +95,9 @@ fn take_in(
     if is_the_last_run && path.metadata().is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
         // Without a run, write the pages again from the committed results.
         return match records.is_empty() {
-            true => failed("there are no results to write from: run `cargo xtask experiments --only NUMBER`"),
+            true => failed(
+                "there are no results to write from: run `cargo xtask experiments --only NUMBER`",
+            ),
             false => Ok(()),
         };
     }

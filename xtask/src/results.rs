@@ -53,9 +53,6 @@ pub struct Meta {
     /// Whether two experiments ran at a time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub side_by_side: bool,
-    /// Whether `--all` was given: with it, some experiments run fewer trials.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub all: bool,
     /// Whether the threads of its trials were held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chaos: bool,
@@ -76,7 +73,6 @@ impl Meta {
             quick,
             trials,
             side_by_side: false,
-            all: false,
             chaos: false,
             versions: locked_versions(workspace),
         }
@@ -90,8 +86,6 @@ impl Meta {
             Some("ran with few trials (--full has all)")
         } else if self.trials.is_some() {
             Some("ran with --trials")
-        } else if self.all {
-            Some("ran with --all, which shortens some experiments")
         } else if self.side_by_side {
             Some("ran with another experiment beside it")
         } else if self.chaos {

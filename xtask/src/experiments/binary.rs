@@ -15,7 +15,7 @@ use lab::{
 };
 use thiserror::Error;
 
-use super::{Run, left_out};
+use super::Run;
 use crate::{
     child::{self, Ended},
     workspace::Source,
@@ -29,8 +29,6 @@ const STDERR_SHOWN: usize = 4 << 10;
 pub struct Binary {
     pub source: Source,
     executable: PathBuf,
-    /// Whether it runs fewer trials although the flags do not say so.
-    quick: bool,
     /// A digest of each file that it was built from.
     pub digests: BTreeMap<String, String>,
 }
@@ -59,7 +57,7 @@ pub enum Trouble {
 
 impl Binary {
     pub fn of(source: &Source, executable: PathBuf, digests: BTreeMap<String, String>) -> Self {
-        Self { source: source.clone(), executable, digests, quick: false }
+        Self { source: source.clone(), executable, digests }
     }
 
     fn command(&self, format: &str, run: &Run<'_>) -> Command {
@@ -68,26 +66,14 @@ impl Binary {
         if let Some(trials) = run.flags.trials {
             command.args(["--trials", &trials.to_string()]);
         }
-        if run.flags.is_quick() || self.quick {
+        if run.flags.is_quick() {
             command.arg("--quick");
         }
         command
     }
 
-    /// Reads the declaration of the experiment. One that a run leaves out unless it is asked for, and that was not
-    /// named, is quick.
-    pub fn declaration(&mut self, run: &Run<'_>) -> Result<Declaration, Trouble> {
-        let declaration = self.declared(run)?;
-        let is_quick = run.flags.all && run.flags.trials.is_none();
-        let is_optional = declaration.on_demand.is_some() || left_out::is_optional(&self.source);
-        if !is_quick || !is_optional {
-            return Ok(declaration);
-        }
-        self.quick = true;
-        self.declared(run)
-    }
-
-    fn declared(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
+    /// Reads the declaration of the experiment.
+    pub fn declaration(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
         let mut command = self.command("json", run);
         command.arg("--list");
         let mut printed = Vec::new();

@@ -33,7 +33,6 @@ pub fn run(
         let of = &shard.meta;
         same_versions((first, meta), (path, of))?;
         all.quick |= of.quick;
-        all.all |= of.all;
         all.chaos |= of.chaos;
         all.side_by_side |= of.side_by_side;
         all.trials = all.trials.or(of.trials);

@@ -70,7 +70,7 @@ impl<'scope> Work<'scope> {
             Built::Failed => return Err(Trouble::DoesNotBuild),
         };
         let digests = self.digests.get(&source.binary).cloned().unwrap_or_default();
-        let mut binary = Binary::of(source, executable, digests);
+        let binary = Binary::of(source, executable, digests);
         let declaration = binary.declaration(self.run)?;
         Ok((binary, declaration))
     }

@@ -65,7 +65,8 @@ fn a_run_of_which_nothing_was_asked_has_few_trials_and_says_so() {
         (&["--full"], false),
         (&["--only", "03"], false),
         (&["--accept"], false),
-        (&["--all"], false),
+        (&["--all"], true),
+        (&["--all", "--full"], false),
     ] {
         let ran = workspace.run(&[&["experiments"], option].concat()).expect_code(0);
         assert_eq!(ran.to_string().contains("--full"), is_quick, "{ran}");
