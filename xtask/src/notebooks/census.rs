@@ -457,7 +457,7 @@ impl Census {
             let code = self.codes.of(&message(panic));
             let code = code.map(|code| format!(": [{code}](../explain/{code}.md)"));
             let (code, cells) = (code.unwrap_or_default(), cells.join(", "));
-            let _ = writeln!(text, "In {cells}{code}\n\n```text\n{panic}\n```\n");
+            let _ = writeln!(text, "In {cells}{code}\n\n```text,wrap\n{panic}\n```\n");
         }
     }
 

@@ -170,7 +170,7 @@ impl ClaimList {
             for (kind, rows) in [("claim", claims), ("finding", findings)] {
                 if !rows.is_empty() {
                     let _ = writeln!(text, "| {kind} | it states that | verdict | because |");
-                    text.push_str("| --- | --- | --- | --- |\n");
+                    text.push_str("| :-- | --- | --- | --- |\n");
                     text.extend(rows.into_iter().map(|claim| claim.row(sources, records)));
                     text.push('\n');
                 }
@@ -193,7 +193,7 @@ impl ClaimList {
             return rows;
         }
         let heads = "| | first verdict | verdict now | what was wrong with the first test |";
-        format!("## Tests that changed\n\n{heads}\n| --- | --- | --- | --- |\n{rows}\n")
+        format!("## Tests that changed\n\n{heads}\n| :-- | --- | --- | --- |\n{rows}\n")
     }
 }
 

@@ -134,7 +134,7 @@ fn summary(
         let next = PARTS.get(at + 1).map_or("99", |next| next.first);
         let of_part = |it: &&Source| part.first <= it.id.as_str() && it.id.as_str() < next;
         let mut table =
-            "| | finding | question | verdict |\n| --- | --- | --- | --- |\n".to_owned();
+            "| | finding | question | verdict |\n| :-- | --- | --- | :-- |\n".to_owned();
         let mut entries = String::new();
         for source in sources.iter().filter(of_part) {
             let (id, link) = (&source.id, source.page());
