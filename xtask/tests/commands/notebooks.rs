@@ -188,7 +188,7 @@ fn the_page_of_claims_quotes_the_source_and_tells_findings_and_changed_verdicts_
         LEDGER,
         &[
             "</a>A2 | “it is the tasks”<br>tasks \\| runtime | **refuted** by",
-            "| finding | it states that | verdict | because |\n| --- | --- | --- | --- |\n\
+            "| finding | it states that | verdict | because |\n| :-- | --- | --- | --- |\n\
              | <a id=\"a3\"></a>A3 | a surprise | **refuted** by",
             "## Tests that changed",
             "| [A2](#a2) | supported by 01 | **refuted** by&nbsp;[01](01-drop-context.md) | It looked \
