@@ -244,12 +244,15 @@ const VARIANTS: [&str; 6] = [
 /// Run the experiments and compare the results with the committed snapshots
 ///
 /// Builds the experiments, and runs each as soon as it is built: two at a time, with trials in parallel. (With
-/// --accept, --only, --jobs or --chaos one at a time, so that nothing else is measured; with --all, what a default run
-/// leaves out.) Prints a line for each, and
-/// compares the results with the snapshots in experiments/snapshots. A difference is written next to its
-/// snapshot for `cargo insta review`, unless the variable CI is set. Where an outcome is certain, a run of which
-/// nothing was asked has few trials, and the pages have more (--full). Lines fit the terminal, or COLUMNS; NO_COLOR
-/// turns colours off.
+/// --accept, --only, --jobs or --chaos they run one at a time, so that nothing else is measured. With --all, those that
+/// a default run leaves out also run alone.) Prints a line for each, and compares the results with the snapshots in
+/// experiments/snapshots. A difference is written next to its snapshot for `cargo insta review`, unless the variable CI
+/// is set.
+///
+/// Without --only, --accept, --trials or --chaos it runs few trials where the outcome is certain. --full runs as many
+/// as the pages have.
+///
+/// Lines fit the terminal, or COLUMNS, which counts as 40 if it is less. NO_COLOR turns colours off.
 ///
 /// The exit code is 0 if all snapshots match, and 1 if one does not or an experiment cannot run.
 #[derive(Clone, Debug, Default, Args)]

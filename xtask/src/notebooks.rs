@@ -39,6 +39,7 @@ pub fn run(flags: &flags::Notebooks, workspace: &Workspace) -> Result<ExitCode> 
 }
 
 fn check(workspace: &Workspace, sources: &[Source], records: &Records) -> Result<ExitCode> {
+    output::note("comparing the notebook with results, snapshots and sources");
     let notebook = Notebook::of(workspace, sources, records)?;
     let wrong = check::wrong(workspace, sources, records, &notebook)?;
     for line in &wrong {

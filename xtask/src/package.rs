@@ -16,7 +16,7 @@ use toml::{Table, Value};
 use crate::{
     child,
     failure::{Context as _, Failure, Result},
-    flags, output,
+    flags, output, results,
     workspace::{self, Workspace},
 };
 
@@ -51,6 +51,7 @@ pub fn run(flags: &flags::Package, workspace: &Workspace) -> Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => workspace.target()?.join("publish"),
     };
+    results::check_folder(&folder).context(|| format!("cannot write to {}", folder.display()))?;
     fs::remove_dir_all(folder.join("crates")).or_else(may_be_missing)?;
     stage(workspace, &folder)?;
     // Cargo runs in the workspace, wherever this command does.

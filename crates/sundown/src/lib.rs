@@ -6,8 +6,9 @@
 //! when everything has ended, and keeps a limit on every wait.
 //!
 //! ```
-//! use std::{error::Error, thread, time::Duration};
+//! use std::{thread, time::Duration};
 //! use sundown::Session;
+//! # use std::error::Error;
 //! # /// As in many pools.
 //! # struct Client;
 //! # impl Drop for Client {
@@ -57,9 +58,9 @@
 //!
 //! # What an `Ok` says
 //!
-//! An `Ok` says that everything has ended that it speaks of; [`NotCovered`] lists the rest. Each report and each error is
-//! one sentence in print (`{}`, and an error also by `{:?}`), so `fn main() -> Result<(), Box<dyn Error>>` says what is
-//! left and what to do. A call that reached its limit can be repeated. No public function panics, and no destructor of
+//! An `Ok` says that everything it covers has ended; [`NotCovered`] lists what it does not cover. Each report and each
+//! error prints as one sentence (`{}`, and an error also by `{:?}`), so `fn main() -> Result<(), Box<dyn Error>>` says
+//! what is left and what to do. A call that reached its limit can be repeated. No public function panics, and no destructor of
 //! this crate blocks a worker of a runtime.
 //!
 //! Asynchronous forms have the plain name (`close`), blocking ones end in `_blocking` (`close_blocking`).

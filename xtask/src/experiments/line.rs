@@ -13,7 +13,7 @@ use crate::{
 
 /// Says what the counts in a line mean.
 pub const LEGEND: &str =
-    "failed n/N: so many trials of the hazards · cured: with the kit, none of them";
+    "failed n/N: of the trials expected to fail · cured: with the kit, none failed";
 
 /// What the pages say that each experiment finds.
 #[derive(Clone, Copy)]

@@ -212,8 +212,9 @@ impl Report {
         let took =
             self.took.map(|it| humantime::format_duration(Duration::from_secs(it.as_secs())));
         let took = took.map_or_else(String::new, |took| format!(", {took}"));
-        let _ = writeln!(text, "Full results: {results}{seed}{took}\n{}", self.next());
-        text
+        text += &paper.sentence(&format!("Full results: {results}{seed}{took}"));
+        let next = self.next();
+        text + &next.lines().map(|line| paper.sentence(line)).collect::<String>()
     }
 
     /// What the trials show whose threads were held.
@@ -301,8 +302,7 @@ impl Report {
     fn next(&self) -> String {
         let compared: Vec<_> = self.findings.iter().filter(|it| it.state.is_compared()).collect();
         if self.interrupted {
-            "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
-                .into()
+            "Next: `cargo xtask experiments` runs all again, and with `--only` some of them.".into()
         } else if self.count(|state| matches!(state, State::New | State::Mismatch)) > 0 {
             format!(
                 "Next: if the difference is right, the same command with `--accept`;\n\

@@ -46,7 +46,9 @@ impl<'a> Screen<'a> {
     pub fn open(sources: &[Source], flags: &flags::Experiments, workspace: &'a Workspace) -> Self {
         let count = plural(sources.len(), "experiment");
         let more = if flags.is_quick() { " (--full: more trials)" } else { "" };
-        output::note(&format!("{count}, each trial in a process of its own{more}\n{LEGEND}\n"));
+        let paper = Paper::stderr();
+        let head = paper.sentence(&format!("{count}, each trial in a process of its own{more}"));
+        output::note(&(head + &paper.sentence(LEGEND)));
         Self {
             format: flags.format,
             pages: Pages(workspace),

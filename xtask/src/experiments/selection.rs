@@ -56,6 +56,12 @@ fn unknown(sources: &[Source], name: &str) -> Failure {
     if name.trim().is_empty() {
         return Failure::Usage(format!("an empty name: is there a comma too many? {ALL}"));
     }
+    if let Some(range) = range(name).filter(RangeInclusive::is_empty) {
+        let (first, last) = range.into_inner();
+        return Failure::Usage(format!(
+            "`{name}` is a range from its end to its beginning: did you mean `{last:02}-{first:02}`? {ALL}"
+        ));
+    }
     let spellings: Vec<_> = sources.iter().map(|source| (spellings(source), source)).collect();
     let names = spellings.iter().flat_map(|(names, _)| names.iter().map(String::as_str));
     let nearest = nearest::of(name, names).and_then(|nearest| {
@@ -118,9 +124,8 @@ mod tests {
     fn a_range_of_numbers_is_every_experiment_in_it() {
         assert_eq!(chosen(&["2-11"]).unwrap(), ["03", "11"]);
         assert_eq!(chosen(&["01-01", "11"]).unwrap(), ["01", "11"]);
-        for empty in ["04-10", "11-03"] {
-            assert!(refused(empty).contains(&format!("no experiment `{empty}`")));
-        }
+        assert!(refused("04-10").contains("no experiment `04-10`"));
+        assert!(refused("11-3").contains("did you mean `03-11`?"));
     }
 
     #[test]
