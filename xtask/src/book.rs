@@ -66,7 +66,8 @@ impl Tools<'_> {
         }
         let features = if serves { "search,serve,watch" } else { "search" };
         output::note(&format!(
-            "mdBook is not installed. Building {VERSION} in {}, once: a minute or two",
+            "no mdBook that can {} is installed. Building {VERSION} in {}, once: a minute or two",
+            if serves { "serve" } else { "build" },
             self.workspace.shown(&root)
         ));
         let mut cargo = self.workspace.cargo();

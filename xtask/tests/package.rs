@@ -147,3 +147,15 @@ fn a_folder_with_files_of_others_is_left_alone() {
     assert!(said.contains("name a new or an empty folder"), "{said}");
     assert!(kept.is_dir());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    // Not even root makes a folder there.
+    let folder = "/proc/publish";
+    let mut package = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let failed = package.arg("package").arg("--folder").arg(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot write to {folder}: ")), "{said}");
+}

@@ -51,7 +51,8 @@ fn mdbook_is_built_if_it_is_missing_and_a_failure_of_that_is_an_error() {
     // It can build and not serve.
     workspace.program("path/mdbook", "exit 2\n");
     let ran = Ran::of(command(&workspace, &[])).expect_code(1);
-    ran.says("mdBook is not installed. Building").says("`cargo install mdbook` failed");
+    ran.says("no mdBook that can serve is installed. Building")
+        .says("`cargo install mdbook` failed");
 }
 
 #[test]
