@@ -165,6 +165,7 @@ impl Options {
 
     /// Allows the test to leave everything of this kind behind whose name contains `name`: the name is what the failure
     /// prints in backquotes. Linux keeps the first 15 bytes of a thread's name, so a longer name is compared as far as that.
+    /// A thread without a name has the name of the thread that started it, often the test's.
     /// The reason is for the reader, and is printed if nothing of the kind was left: then the allowance can go.
     #[must_use]
     pub fn allow(mut self, kind: Kind, name: impl Into<String>, reason: impl Into<String>) -> Self {

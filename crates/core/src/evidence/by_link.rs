@@ -22,6 +22,7 @@ use super::{
 /// The descriptors of the calling thread. `/proc/self` would be those of the first thread, which may have
 /// ended: then that list is empty although files are open.
 const LIST: &str = "/proc/thread-self/fd";
+const THIS_THREAD: &str = "/proc/thread-self";
 const MAPPINGS: &str = "/proc/thread-self/maps";
 
 /// What the kernel appends to the name of a file that has been deleted.
@@ -36,7 +37,9 @@ pub(crate) struct Descriptor {
 /// Lists all descriptors but the one that this takes.
 pub(crate) fn descriptors() -> Result<Vec<Descriptor>, EvidenceError> {
     let unlisted = |source| unlisted(LIST, source);
-    let itself = fs::canonicalize(LIST).map_err(unlisted)?;
+    // `7/task/8`
+    let this_thread = fs::read_link(THIS_THREAD).map_err(unlisted)?;
+    let itself = Path::new("/proc").join(this_thread).join("fd");
     let mut shows_itself = false;
     let mut descriptors = Vec::new();
     for entry in fs::read_dir(LIST).map_err(unlisted)? {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::Path,
 };
 
@@ -41,7 +42,13 @@ pub fn number_behind(link: &str) -> Result<u32, EvidenceError> {
 pub(super) fn of_a_task(path: &str) -> Result<Option<Vec<u8>>, EvidenceError> {
     /// "No such process": the thread ended after the file was opened.
     const ESRCH: i32 = 3;
-    match fs::read(path) {
+    // The kernel does not know how long these files are, so `fs::read` would ask in vain and begin with a small piece.
+    let read = || -> io::Result<_> {
+        let mut text = Vec::with_capacity(1024);
+        File::open(path)?.take(u64::MAX).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    match read() {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.raw_os_error() == Some(ESRCH) => Ok(None),

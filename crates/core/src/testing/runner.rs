@@ -88,7 +88,7 @@ fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), Fa
         let before = super::look::begin()
             .map_err(|error| Failure::of(format!("cannot look at this process: {error}")))?;
         let result = run_body(body).and_then(|tasks| {
-            let left = before.left(|leak| options.allows(leak)).map_err(Failure::of)?;
+            let left = before.left(options).map_err(Failure::of)?;
             judge(options, tasks, left)
         });
         if result.is_err() {

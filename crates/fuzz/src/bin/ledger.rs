@@ -7,6 +7,10 @@ use std::time::Duration;
 use leak_strategy::ledger::Ledger;
 use serde_json::Deserializer;
 
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    fuzz::change_json(data, size, max_size, seed)
+});
+
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let mut ledgers = Deserializer::from_slice(input).into_iter::<Ledger>();
     let Some(Ok(mut ledger)) = ledgers.next() else { return };

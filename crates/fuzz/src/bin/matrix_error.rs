@@ -3,6 +3,10 @@
 
 use homeserver::matrix_error::MatrixError;
 
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    fuzz::change_json(data, size, max_size, seed)
+});
+
 libfuzzer_sys::fuzz_target!(|input: &str| {
     let Some((status, body)) = input.split_once('\n') else { return };
     let Ok(status) = status.parse() else { return };

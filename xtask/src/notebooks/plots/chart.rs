@@ -117,7 +117,8 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (low, high): (i32, i32)) -> i32 {
-        let part = (value - self.from) / (self.to - self.from);
+        // Far from the axis, numbers of pixels would be too large to add up. A file of results may say anything.
+        let part = ((value - self.from) / (self.to - self.from)).clamp(-1.0, 2.0);
         low + (f64::from(high - low) * part).round() as i32
     }
 
@@ -302,6 +303,21 @@ mod tests {
         assert_eq!(labels(Axis::logarithmic(0.8, 6.0, "")), ["1", "2", "5"]);
         let tasks = ["1", "10", "100", "1000", "10 k", "100 k", "1 M"];
         assert_eq!(labels(Axis::logarithmic(1.0, 1e6, "")), tasks);
+    }
+
+    #[test]
+    fn a_number_far_from_its_axis_has_a_place_beside_it() {
+        let axis = Axis::from_zero(100.0, "");
+        for (number, expected) in [
+            (f64::MAX, 200..=200),
+            (f64::INFINITY, 200..=200),
+            (f64::MIN, -100..=-100),
+            (50.0, 40..=50),
+            (f64::NAN, 0..=0),
+        ] {
+            let place = axis.map(&number, (0, 100));
+            assert!(expected.contains(&place), "{number}: {place}");
+        }
     }
 
     #[test]

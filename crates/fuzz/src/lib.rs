@@ -1,0 +1,5 @@
+//! What the targets share.
+
+mod json;
+
+pub use json::change_json;
