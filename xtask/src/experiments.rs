@@ -39,7 +39,7 @@ use self::{
 use crate::{
     failure::{Failure, Result},
     flags::{self, Format},
-    output::{self, Paper},
+    output::{self, Paper, Progress},
     probe::held,
     results::{self, Meta, Results},
     workspace::{Source, Workspace},
@@ -160,9 +160,10 @@ fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
     output::note("building the experiments, which say themselves what they ask");
     thread::scope(|scope| -> Result<()> {
         let mut work = Work::start(run, chosen, scope);
+        let progress = Progress::start(None, work::BUILDING);
         for source in chosen {
             let title = source.title();
-            match work.declared(source) {
+            match work.declared(source, &progress) {
                 Ok((_, it)) => {
                     lines += &(serde_json::to_string(&it)? + "\n");
                     let trials = trials(&it).to_string();
@@ -174,7 +175,7 @@ fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
                 Err(trouble) => {
                     work.builds.failure().map_or(Ok(()), Err)?;
                     is_complete = false;
-                    output::complain(&format!("{title} {trouble}"));
+                    progress.above(|| output::complain(&format!("{title} {trouble}")));
                 }
             }
         }

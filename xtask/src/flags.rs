@@ -553,7 +553,7 @@ pub struct Package {
     pub offline: bool,
 }
 
-/// Start the servers that real clients talk to: etcd, Redis or Valkey, and NATS
+/// Start the servers that real clients talk to: etcd, Redis or Valkey, NATS and PostgreSQL
 ///
 /// Each server listens on a free port of 127.0.0.1 and keeps its data in a temporary directory. When all
 /// accept connections, this command prints their addresses, one line each as `VARIABLE=host:port`, or as

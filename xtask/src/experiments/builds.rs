@@ -20,6 +20,7 @@ use lab::{guardian::Guardian, interrupt::Interrupt};
 use crate::{
     build, child,
     failure::{Context as _, Failure, Result},
+    output::Progress,
     workspace::{Source, Workspace},
 };
 
@@ -115,13 +116,24 @@ impl Builds {
         }
     }
 
-    /// Waits until that is known. `None` if the run is interrupted before.
-    pub fn wait_for(&mut self, source: &Source, interrupt: &Interrupt) -> Option<Built> {
+    /// Waits until that is known, and shows what cargo does. `None` if the run is interrupted before.
+    pub fn wait_for(
+        &mut self,
+        source: &Source,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Option<Built> {
+        let mut doing = "building".to_owned();
         while !interrupt.raised() {
             let built = self.look(source);
             if built.is_some() {
                 return built;
             }
+            if let Some(status) = self.status() {
+                progress.message(status.clone());
+                doing = status;
+            }
+            progress.line(|| doing.clone());
             thread::sleep(child::TICK);
         }
         None

@@ -12,9 +12,13 @@ use super::{
 };
 use crate::{
     failure::{Failure, Result},
+    output::Progress,
     sources,
     workspace::Source,
 };
+
+/// What a terminal shows while all experiments are built and none runs yet.
+pub const BUILDING: &str = "{elapsed_precise}  {wide_msg}";
 
 /// The experiments of a run while they are built.
 pub struct Work<'a> {
@@ -44,8 +48,9 @@ impl<'scope> Work<'scope> {
     pub fn share(&mut self, chosen: &[Source]) -> Result<Vec<Source>> {
         let Some(shard) = self.run.flags.shard else { return Ok(chosen.to_vec()) };
         let mut weighed = Vec::new();
+        let progress = Progress::start(None, BUILDING);
         for source in chosen {
-            let weight = match self.declared(source) {
+            let weight = match self.declared(source, &progress) {
                 Ok((_, declaration)) => trials(&declaration),
                 Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
                 Err(_) => self.builds.failure().map_or(Ok(0), Err)?,
@@ -57,8 +62,8 @@ impl<'scope> Work<'scope> {
     }
 
     /// Waits until an experiment is built, and reads its declaration.
-    pub fn declared(&mut self, source: &Source) -> Result<Declared, Trouble> {
-        let built = self.builds.wait_for(source, &self.run.interrupt);
+    pub fn declared(&mut self, source: &Source, progress: &Progress) -> Result<Declared, Trouble> {
+        let built = self.builds.wait_for(source, &self.run.interrupt, progress);
         self.declaration(source, built.ok_or(Trouble::Interrupted)?)
     }
 

@@ -101,8 +101,10 @@ fn a_pipe_learns_how_far_a_build_is() {
     let workspace = Workspace::with_two();
     let building = "printf '    Building [=>   ] 12/214: tokio, syn\\r' >&2; sleep 3\n";
     workspace.write("build.script", building);
-    let ran = workspace.run(&["experiments", "--only", "01"]).expect_code(0);
-    assert!(ran.stderr.contains("\nBuilding 12/214: tokio, syn\n"), "{ran}");
+    for options in [&["--only", "01"][..], &["--list"], &["--shard", "1/2"]] {
+        let ran = workspace.run(&[&["experiments"], options].concat()).expect_code(0);
+        assert!(ran.stderr.lines().any(|line| line == "Building 12/214: tokio, syn"), "{ran}");
+    }
 }
 
 #[test]
