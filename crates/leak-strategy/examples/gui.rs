@@ -1,9 +1,10 @@
-//! An application with an event loop and logins: the user logs in, opens rooms, logs out, logs in again, and closes the window.
+//! An application with an event loop and logins: the user logs in, opens rooms, logs out, logs in again,
+//! and closes the window.
 //!
-//! The loop never waits: logins and logouts run on a runtime in the background, and post what has become of them. One login at
-//! a time: what the user asks for during a logout waits until that is over. Each login has a runtime and a session of its
-//! own, and stands in the exit plan from its begin to the end of its logout. In the last event the window drops its handles,
-//! and the plan leaves.
+//! The loop never waits: logins and logouts run on a runtime in the background, and post what has become
+//! of them. One login at a time: what the user asks for during a logout waits until that is over. Each
+//! login has a runtime and a session of its own, and stands in the exit plan from its begin to the end of
+//! its logout. In the last event the window drops its handles, and the plan leaves.
 //!
 //! On Linux and macOS this prints
 //!
