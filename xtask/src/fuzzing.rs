@@ -13,9 +13,9 @@ use crate::{
 
 /// Reads a file of results, or of a shard, and writes all that is made of it.
 pub fn results(bytes: &[u8]) {
-    let Ok(read) = serde_json::from_slice::<Results>(bytes) else { return };
+    let Ok(read) = Results::from_json(bytes) else { return };
     let written = serde_json::to_vec(&read).unwrap();
-    let again: Results = serde_json::from_slice(&written).unwrap();
+    let again = Results::from_json(&written).unwrap();
     assert_eq!(again, read);
 
     let (mut sources, mut findings) = (Vec::new(), Vec::new());

@@ -10,7 +10,11 @@ use std::{
     time::SystemTime,
 };
 
-use lab::results::{ExperimentResult, Skipped};
+use lab::{
+    Outcome,
+    results::{ExperimentResult, Skipped, VariantResult},
+    statistics,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -152,7 +156,7 @@ impl Results {
     pub fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = fs::read(path).context(|| format!("cannot read the results in {shown}"))?;
-        serde_json::from_slice(&text).context(|| {
+        Self::from_json(&text).context(|| {
             format!(
                 "{shown} is not a complete file of results (`cargo xtask experiments --results {shown}` \
                  writes one)"
@@ -160,10 +164,47 @@ impl Results {
         })
     }
 
+    /// # Errors
+    ///
+    /// If it has another form, or if its counts contradict each other.
+    pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        let results: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        results.experiments.iter().try_for_each(adds_up)?;
+        Ok(results)
+    }
+
     pub fn write(&self, path: &Path) -> Result<()> {
         let written = json(self).and_then(|text| write_whole(path, &text));
         written.context(|| format!("cannot write the results to {}", path.display()))
     }
+}
+
+/// Checks that what a result says of its counts follows from them.
+///
+/// # Errors
+///
+/// If it does not, in words.
+pub fn adds_up(experiment: &ExperimentResult) -> Result<(), String> {
+    let is_wrong = |variant: &&VariantResult| {
+        let VariantResult { outcomes, trials, hits, class, .. } = variant;
+        let total: u64 = Outcome::ALL.map(|it| u64::from(outcomes.count(it))).iter().sum();
+        let follows = total == u64::from(*trials)
+            && Outcome::ALL.into_iter().any(|outcome| outcomes.count(outcome) == *hits)
+            && (!class.starts_with("always ") || outcomes.seen().count() == 1);
+        !follows || {
+            let (low, high) = statistics::wilson(*hits, *trials);
+            variant.interval.map(rounded) != [low, high].map(rounded)
+        }
+    };
+    match experiment.variants.iter().find(is_wrong) {
+        Some(variant) => Err(format!("the counts of {} do not add up", variant.name)),
+        None => Ok(()),
+    }
+}
+
+/// Rounds to four decimals. More are noise, and four survive writing and reading.
+pub fn rounded(number: f64) -> f64 {
+    (number * 1e4).round() / 1e4
 }
 
 /// The folder of the committed results, one file for each experiment.

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use lab::{
-    Outcome,
-    results::{ExperimentResult, TrialExample, VariantResult},
-    statistics,
-};
+use lab::results::{ExperimentResult, TrialExample};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -54,22 +50,11 @@ fn read_one(workspace: &Workspace, source: &Source) -> Result<Record, String> {
     if record.experiment.interrupted {
         return wrong("the run was interrupted");
     }
-    if let Some(variant) = record.experiment.variants.iter().find(|it| !adds_up(it)) {
-        return wrong(&format!("the counts of {} do not add up", variant.name));
+    if let Err(error) = results::adds_up(&record.experiment) {
+        return wrong(&error);
     }
     // Normalised like a written file, so that the two compare equal.
     Ok(Record::of(&record.meta, &record.experiment))
-}
-
-/// Whether what a result says of its counts follows from them.
-fn adds_up(variant: &VariantResult) -> bool {
-    let VariantResult { outcomes, trials, hits, class, .. } = variant;
-    let (low, high) = statistics::wilson(*hits, *trials);
-    let seen: Vec<_> = outcomes.seen().collect();
-    outcomes.total() == *trials
-        && Outcome::ALL.into_iter().any(|outcome| outcomes.count(outcome) == *hits)
-        && variant.interval.map(rounded) == [low, high].map(rounded)
-        && (!class.starts_with("always ") || seen.len() == 1)
 }
 
 /// Finds the experiment of a file in the folder by the file's name.
@@ -81,18 +66,13 @@ impl Record {
     /// Removes from a result what depends on the machine only.
     pub fn of(meta: &Meta, result: &ExperimentResult) -> Self {
         let mut experiment = result.clone();
-        experiment.seconds = rounded(experiment.seconds);
+        experiment.seconds = results::rounded(experiment.seconds);
         for variant in &mut experiment.variants {
-            variant.interval = variant.interval.map(rounded);
+            variant.interval = variant.interval.map(results::rounded);
             variant.examples.iter_mut().for_each(forget_the_machine);
         }
         Self { meta: meta.clone(), experiment }
     }
-}
-
-/// Rounds to four decimals. More are noise, and four survive writing and reading.
-fn rounded(number: f64) -> f64 {
-    (number * 1e4).round() / 1e4
 }
 
 /// Removes the paths of the machine from an example, and its standard error, which is full of them.

@@ -84,6 +84,21 @@ fn an_invalid_results_file_is_reported_with_the_command_that_writes_one() {
 }
 
 #[test]
+fn results_whose_counts_contradict_each_other_are_refused() {
+    let workspace = Workspace::with_two();
+    workspace.run(&["experiments", "--results", "found.json"]).expect_code(0);
+    let found: serde_json::Value = serde_json::from_str(&workspace.read("found.json")).unwrap();
+    let trials = found["experiments"][0]["variants"][0]["trials"].as_u64().unwrap();
+    let [old, new] = [trials, trials - 1].map(|trials| format!("\"trials\": {trials},"));
+    workspace.edit("found.json", &old, &new);
+    for command in
+        [["experiments", "--merge", "found.json"], ["notebooks", "--results", "found.json"]]
+    {
+        workspace.run(&command).expect_code(1).says("do not add up");
+    }
+}
+
+#[test]
 fn a_missing_cargo_is_reported() {
     let workspace = Workspace::with_two();
     let mut command = workspace.command(&["experiments"]);
