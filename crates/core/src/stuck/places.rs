@@ -28,6 +28,9 @@ const LIBRARIES: [&str; 10] = [
     "tokio",
 ];
 
+/// Those between a task's waker and the stack.
+const WAKER: [&str; 3] = ["backtrace", "cooked_waker", "sundown_core"];
+
 /// The places where these stacks were taken, each once. What they have in common with `here` is outside of the task.
 pub(super) fn of(stacks: Vec<Backtrace>, here: &Backtrace) -> Vec<String> {
     let mut places = Vec::new();
@@ -46,6 +49,29 @@ fn inside<'a>(stack: &'a [BacktraceFrame], outside: &[BacktraceFrame]) -> &'a [B
     let both = stack.iter().rev().zip(outside.iter().rev());
     let common = both.take_while(|(frame, other)| frame.ip() == other.ip()).count();
     stack.get(..stack.len() - common).unwrap_or(stack)
+}
+
+/// Whether a file is what cargo or rustc keeps of others, or below a folder `vendor` of the project.
+fn is_elsewhere(file: &str) -> bool {
+    let folders: Vec<_> = file.split('/').collect();
+    ELSEWHERE.iter().any(|folder| file.contains(folder))
+        || folders.windows(3).any(|it| it[0] == "vendor" && it[2] == "src")
+}
+
+/// Whether a file is in a folder with a crate's name and version. So are all of others where paths were made short
+/// (`trim-paths`, and what Bazel and Nix do), but also a program that was built from an archive of its release.
+fn is_of_a_release(file: &str) -> bool {
+    let folders: Vec<_> = file.split('/').collect();
+    folders.windows(2).any(|it| it[1] == "src" && has_version(it[0]))
+}
+
+/// Whether this is a name with a version of three numbers: `tokio-1.54.0`.
+fn has_version(folder: &str) -> bool {
+    folder.match_indices('-').any(|(at, _)| {
+        let numbers: Vec<_> = folder[at + 1..].splitn(3, '.').collect();
+        let begins_with_digit = |it: &&str| it.starts_with(|it: char| it.is_ascii_digit());
+        numbers.len() == 3 && numbers.iter().all(begins_with_digit)
+    })
 }
 
 /// A function on a stack, or one that was inlined there.
@@ -81,17 +107,23 @@ impl Function {
         if is_name { package } else { "" }
     }
 
-    /// Whether its line is in the program's own code.
-    fn has_own_line(&self) -> bool {
-        self.place.as_ref().is_some_and(|(file, _)| {
-            !file.starts_with(KIT) && !ELSEWHERE.iter().any(|folder| file.contains(folder))
-        })
+    /// Its file, if it may be of the program's own code.
+    fn own_file(&self) -> Option<String> {
+        let (file, _) = self.place.as_ref()?;
+        // Where paths were made short, the kit's are not those that it was built from.
+        if file.starts_with(KIT) || WAKER.contains(&self.package()) {
+            return None;
+        }
+        let file = file.replace('\\', "/");
+        (!is_elsewhere(&file)).then_some(file)
     }
 }
 
 /// The innermost function of the program itself.
 fn place(functions: &[Function]) -> String {
-    if let Some(own) = functions.iter().find(|function| function.has_own_line()) {
+    let own = || functions.iter().filter_map(|it| Some((it, it.own_file()?)));
+    if let Some((own, _)) = own().find(|(_, file)| !is_of_a_release(file)).or_else(|| own().next())
+    {
         return own.to_string();
     }
     // There is no debug information of it. So its own is what is in the same crate as the outermost function.
@@ -164,6 +196,27 @@ mod tests {
     fn the_place_is_the_innermost_of_the_programs_own_code() {
         assert_eq!(place(&stack(&STACK)), "/app/src/inner.rs:7:9 (app::inner)");
         assert_eq!(place(&stack(&without_lines(&STACK))), "app::inner");
+    }
+
+    #[test]
+    fn code_of_others_is_known_in_whichever_folder_it_is() {
+        for library in [
+            "sleep::poll @ C:\\Users\\me\\.cargo\\registry\\src\\a\\tokio-1.54.0\\src\\sleep.rs @ 1:1",
+            "poll_elapsed @ /app/vendor/tokio/src/time/sleep.rs @ 1:1",
+            "poll_elapsed @ tokio-1.54.0/src/time/sleep.rs @ 1:1",
+            "<sundown_core::stuck::Noting as core::clone::Clone>::clone @ ./kit/src/stuck.rs @ 1:1",
+            "poll @ /build/external/crates__async-channel-2.3.1/src/lib.rs @ 1:1",
+        ] {
+            let stack = stack(&[library, STACK[3], STACK[5]]);
+            assert_eq!(place(&stack), "/app/src/inner.rs:7:9 (app::inner)", "{library}");
+        }
+        for own in
+            ["/app/src/job.rs", "/app-2/src/job.rs", "/app-1.2.3/src/job.rs", "/vendor/src/job.rs"]
+        {
+            let expected = format!("{own}:1:1 (app::job)");
+            let own = format!("app::job @ {own} @ 1:1");
+            assert_eq!(place(&stack(&[STACK[1], &own, STACK[5]])), expected);
+        }
     }
 
     #[test]

@@ -203,6 +203,10 @@ fn function_at(address: u64) -> Option<Function> {
 /// What a thread runs and where it is: `` runs `app::index`, and is in `app::wait` ``.
 pub(super) fn thread(thread: u32) -> String {
     let functions = Memory::open().map(|memory| memory.stack(thread)).unwrap_or_default();
+    if functions.is_empty() {
+        return "still runs, and its stack could not be read: that takes a thread that waits"
+            .to_owned();
+    }
     let own: Vec<_> = functions.iter().filter(|function| function.is_own()).collect();
     // What a library runs for the program.
     let known = |name: &str| functions.iter().any(|function| function.name.contains(name));

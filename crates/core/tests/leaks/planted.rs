@@ -144,6 +144,24 @@ async fn thread_without_a_name() {
 
 #[ignore = "leaves a thread behind"]
 #[sundown::test]
+fn busy_thread() {
+    let turns = || {
+        loop {
+            std::hint::spin_loop();
+        }
+    };
+    thread::Builder::new().name("busy".to_owned()).spawn(turns).unwrap();
+}
+
+#[test]
+fn nothing_is_said_of_the_stack_of_a_thread_that_does_not_wait() {
+    let (output, said) = run("planted::busy_thread", &[]);
+    let is_found = said.contains("thread `busy` (") && said.contains("its stack could not be read");
+    assert!(!output.status.success() && is_found, "{said}");
+}
+
+#[ignore = "leaves a thread behind"]
+#[sundown::test]
 async fn blocking_work() {
     #[allow(clippy::redundant_closure, reason = "the report names the closure, and where it is")]
     tokio::task::spawn_blocking(|| receive());
