@@ -22,12 +22,6 @@ pub enum Command {
     Package(Package),
     Probe(Probe),
     Servers(Servers),
-    /// Removed: `cargo xtask probe` repeats any command; docs/src/tools.md, "Is it stable?"
-    #[command(hide = true)]
-    Stress {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        _arguments: Vec<OsString>,
-    },
 }
 
 const EXIT_CODES: &str = "Exit codes, unless a command's --help says otherwise:\n  \
@@ -35,10 +29,6 @@ const EXIT_CODES: &str = "Exit codes, unless a command's --help says otherwise:\
                           1    something failed, or a check found an error\n  \
                           2    usage error\n  \
                           130  interrupted";
-
-pub const STRESS: &str = "`stress` was removed; use:\n  \
-    cargo xtask probe --for 10m --load 2 --jobs 1 --timeout 10m -- cargo xtask experiments --only 11\n\
-    (docs/src/tools.md, \"Is it stable?\")";
 
 /// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -62,6 +62,5 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Package(flags) => package::run(flags, &workspace),
         Command::Probe(flags) => probe::run(flags, &workspace),
         Command::Servers(flags) => servers::run(flags),
-        Command::Stress { .. } => Err(Failure::Usage(flags::STRESS.to_owned())),
     }
 }

@@ -31,14 +31,6 @@ fn invalid_options_are_usage_errors() {
 }
 
 #[test]
-fn stress_prints_its_replacement() {
-    let workspace = Workspace::empty();
-    let ran = workspace.run(&["stress", "--for", "10m", "--only", "11"]).expect_code(2);
-    ran.says("cargo xtask probe --for 10m --load 2");
-    workspace.run(&["--help"]).expect_code(0).says("probe").does_not_say("stress");
-}
-
-#[test]
 fn unwritable_folders_are_reported_before_anything_runs() {
     let workspace = Workspace::empty();
     workspace.scripted(&sleep_duration(), "touch \"$0.ran\"; cat \"$0.events\"");
