@@ -459,7 +459,7 @@ pub struct Probe {
     pub chaos: bool,
 
     /// Hold threads in one way only, in all trials; `--policy help` names them all
-    #[arg(long, value_name = "NAME", requires = "chaos")]
+    #[arg(long, value_name = "NAME")]
     pub policy: Option<String>,
 
     /// Also run COMMAND, alternating trial by trial with the same seeds, and report whether the failure
@@ -482,7 +482,7 @@ pub struct Probe {
     pub format: Format,
 
     /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true,
+    #[arg(value_name = "COMMAND", required_unless_present = "policy", trailing_var_arg = true,
           allow_hyphen_values = true, num_args = 1..)]
     pub command: Vec<OsString>,
 }

@@ -5,13 +5,14 @@ pub(crate) mod held;
 mod text;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::{self, ExitCode},
     time::SystemTime,
 };
 
+use clap::Args as _;
 use serde::Serialize;
 
 use lab::{
@@ -38,6 +39,16 @@ const DEFAULT_TRIALS: u32 = 50;
 const DEFAULT_CHAOS_TRIALS: u32 = 200;
 
 pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
+    match &flags.policy {
+        Some(policy) if policy == "help" => {
+            output::print(&held::policies());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(_) if !flags.chaos => {
+            return Err(Failure::Usage("--policy needs --chaos".to_owned()));
+        }
+        _ => {}
+    }
     let mut commands = vec![command(flags.command.clone())?];
     match &flags.compare {
         Some(Some(second_command)) => commands.push(command(split_words(second_command)?)?),
@@ -167,8 +178,20 @@ fn command(words: Vec<OsString>) -> Result<Command> {
     let mut words = words.into_iter();
     let program = words.next().filter(|program| !program.is_empty());
     let program = program.ok_or_else(|| Failure::Usage("there is no command to run".into()))?;
-    child::find(&program)?;
+    child::find(&program).map_err(|error| no_option(&program).unwrap_or(error))?;
     Ok(Command { program: program.into(), arguments: words.collect(), shell_quoted })
+}
+
+/// What is wrong with a word that may be an option with a slip of the pen: clap takes it for the command.
+fn no_option(word: &OsStr) -> Option<Failure> {
+    let word = word.to_str()?;
+    let name = word.split('=').next().filter(|it| it.starts_with('-'))?;
+    let probe = flags::Probe::augment_args(clap::Command::new("probe"));
+    let options: Vec<_> =
+        probe.get_arguments().filter_map(|it| Some(format!("--{}", it.get_long()?))).collect();
+    let guess = nearest::of(name, options.iter().map(|it| &**it));
+    let guess = guess.map(|it| format!("; did you mean `{it}`?")).unwrap_or_default();
+    Some(Failure::Usage(format!("`{name}` is neither an option nor a command{guess}")))
 }
 
 /// Splits a shell-quoted command into arguments.

@@ -84,6 +84,16 @@ struct Surveyed {
     places: u32,
     /// How long it takes if it is not traced, in microseconds: the median.
     bare_micros: Option<u64>,
+    /// How many trials were not traced, and how many of these failed.
+    bare_trials: u32,
+    bare_failed: u32,
+}
+
+impl Surveyed {
+    /// Whether it fails each time although nothing is held.
+    const fn always_fails(&self) -> bool {
+        self.bare_trials > 0 && self.bare_failed == self.bare_trials
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -161,10 +171,12 @@ impl Held {
             keep: self.folder.path().join("kept"),
             ..plan.clone()
         };
-        let mut walls = Vec::new();
+        let (mut walls, mut bare_trials, mut bare_failed) = (Vec::new(), 0, 0);
         let (_, result) = survey.run(commands, interrupt, |trial, _| {
             if trial.command == 1 {
                 walls.push(trial.wall);
+                bare_trials += 1;
+                bare_failed += u32::from(trial.end.is_failure());
             }
         });
         result?;
@@ -178,6 +190,8 @@ impl Held {
             threads: surveys.iter().map(Survey::threads).max().unwrap_or(0),
             places: surveys.iter().map(|it| it.total().values().sum()).max().unwrap_or(0),
             bare_micros,
+            bare_trials,
+            bare_failed,
         });
         // Beside the output, since whoever runs a trial again needs it.
         self.surveys = plan.keep.join("surveys.json");
@@ -282,8 +296,11 @@ impl Held {
         let used = policies.keys().filter_map(|name| Policy::named(name));
         let longest = used.map(|policy| policy.longest()).max().unwrap_or(chaos::LONGEST);
         let kind = run.commands.first().and_then(|arm| arm.kinds.first());
+        // What always fails needs no seed. A command that always hangs would take its timeout each time.
+        let is_found =
+            !run.until_failure && !self.surveyed.as_ref().is_some_and(Surveyed::always_fails);
         let repeat = match kind {
-            Some(kind) if !run.until_failure => self.repeat(&kind.end, command, plan, interrupt)?,
+            Some(kind) if is_found => self.repeat(&kind.end, command, plan, interrupt)?,
             _ => None,
         };
         Ok(HeldBack {
@@ -381,9 +398,15 @@ fn known(name: &str) -> Result<Policy> {
         let all = || POLICIES.into_iter().chain([NONE]);
         let like = nearest::of(name, all().map(|policy| policy.name));
         let guess = like.map(|it| format!("; did you mean `{it}`?")).unwrap_or_default();
-        let lines: String = all().map(|it| format!("\n  {:<10} {}", it.name, it.about)).collect();
-        Failure::Usage(format!("no policy `{name}`{guess} They are:{lines}"))
+        let guess = if guess.is_empty() { ".".to_owned() } else { guess };
+        Failure::Usage(format!("no policy `{name}`{guess} They are:\n{}", policies().trim_end()))
     })
+}
+
+/// What `--policy help` prints.
+pub(super) fn policies() -> String {
+    let all = POLICIES.into_iter().chain([NONE]);
+    all.map(|it| format!("  {:<10} {}\n", it.name, it.about)).collect()
 }
 
 /// What was done to a trial. A trial that was killed has written no report.
@@ -440,7 +463,16 @@ impl HeldBack {
                 &paper.sentence("Before, these trials had explored. They are not counted above.");
             text += &table(&self.explored, paper);
         }
-        if let Some(Surveyed { trials, threads, places, bare_micros }) = &self.surveyed {
+        if let Some(surveyed) = &self.surveyed {
+            let Surveyed { trials, threads, places, bare_micros, bare_trials, .. } = surveyed;
+            if surveyed.always_fails() {
+                text.push('\n');
+                text += &paper.sentence(&format!(
+                    "All of {} failed in which nothing was held. Run the command without --chaos first. No seed was \
+                     run again.",
+                    plural(*bare_trials as usize, "trial")
+                ));
+            }
             let micros = bare_micros.unwrap_or(0);
             text.push('\n');
             text += &paper.sentence(&format!(

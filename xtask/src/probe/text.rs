@@ -19,6 +19,9 @@ const KINDS: usize = 10;
 /// What the kit says of blocking work that it could not end.
 const BLOCKED: &str = "blocks its thread, and nothing can interrupt it";
 
+/// What each stack of gdb's begins with.
+const FRAME: &str = "\n#0 ";
+
 /// How many threads of a trial that hangs are shown.
 const THREADS: usize = 12;
 
@@ -174,6 +177,10 @@ fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
     }
     if let (false, Some(kept)) = (threads.is_empty(), kept.first()) {
         let _ = writeln!(text, "    all of them: trial-{kept:04}/threads");
+        let path = folder.join(format!("trial-{kept:04}/threads"));
+        if fs::read_to_string(path).is_ok_and(|it| !it.contains(FRAME)) {
+            text.push_str("    no functions: gdb is not installed or may not attach\n");
+        }
     }
     let _ = writeln!(text, "    rerun: {}", first.rerun);
     text

@@ -263,6 +263,14 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
     assert_eq!((number(&repeat["failed"]), number(&repeat["of"])), (20.0, 20.0), "{repeat:#}");
     assert_eq!((number(&repeat["seeds"]), &chaos["longest_ms"]), (10.0, &300.into()), "{chaos:#}");
 
+    // What fails anyway needs no seed: a command that always hangs would take its timeout each time.
+    let ran = probe(&workspace, &["--chaos", "--policy", "main", "--trials", "4"], "exit 9");
+    assert!(ran.stdout.contains("All of 3 trials failed in which nothing was held"), "{ran}");
+    assert!(!ran.stdout.contains("repeats failed"), "{ran}");
+    let found = json(&workspace, &["--chaos", "--policy", "main", "--trials", "4"], "exit 9");
+    assert_eq!(found["chaos"]["repeats"], serde_json::json!([]));
+    assert_eq!(found["chaos"]["surveyed"]["bare_failed"], 3);
+
     let ran = probe(&workspace, &["--chaos", "--policy", "main", "--trials", "2"], "true");
     assert!(ran.stdout.contains("threads were held back"), "{ran}");
     assert!(ran.stdout.contains("a zero is no proof"), "{ran}");
@@ -281,6 +289,9 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
         assert_eq!(ran.code, Some(2), "{ran}");
         assert!(ran.stderr.contains(says), "{ran}");
     }
+    let ran = workspace.run(&["probe", "--policy", "help"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(ran.stdout.contains("outliving"), "{ran}");
 }
 
 #[test]
@@ -327,6 +338,13 @@ fn a_command_that_cannot_run_is_a_usage_error() {
         (&["not-executable"], "there is no command `not-executable` in PATH\n"),
         (&[], "required"),
         (&[""], "there is no command to run"),
+        (&["--policy", "few"], "--policy needs --chaos"),
+        (&["--chaos", "--policy", "few"], "there is no command to run"),
+        (
+            &["--trails", "3", "true"],
+            "`--trails` is neither an option nor a command; did you mean `--trials`?",
+        ),
+        (&["--trails=3", "true"], "did you mean `--trials`?"),
         (&["--trials", "0", "true"], "--trials"),
         (&["--timeout", "0", "true"], "expected more than 0"),
         (&["--timeout", "soon", "true"], "1m30s"),
@@ -405,7 +423,9 @@ fn a_hang_shows_the_function_of_the_program_that_each_thread_is_in() {
     }
     let expected = match can_look {
         true => &["called by hangs::index (hangs.rs:3)", "called by hangs::main (hangs.rs:8)"][..],
-        false => &[", thread `indexer`: sleeps"],
+        false => {
+            &[", thread `indexer`: sleeps", "no functions: gdb is not installed or may not attach"]
+        }
     };
     // A busy machine may not have started the threads by then, or gdb takes too long.
     let hang = ["probe", "--trials", "1", "--timeout", "2", "--", "./hangs"];
