@@ -205,7 +205,9 @@ impl Report {
         if panic.message == SECOND {
             panic.while_unwinding = true;
             let before = self.panics.iter_mut().rev().find(|earlier| {
-                earlier.thread == panic.thread && earlier.nth + 1 == panic.nth && earlier.nth > 1
+                earlier.thread == panic.thread
+                    && earlier.nth.checked_add(1) == Some(panic.nth)
+                    && earlier.nth > 1
             });
             if let Some(before) = before {
                 before.while_unwinding = true;
@@ -218,6 +220,20 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A trial may write anything into its pipe.
+    #[test]
+    fn the_largest_number_of_a_panic_has_none_after_it() {
+        let panic = |nth: u32, message: &str| {
+            format!(
+                r#"{{"panic":{{"message":"{message}","nth":{nth},"site":"a.rs:1:2","thread":"main"}}}}"#
+            )
+        };
+        let text = [panic(u32::MAX, "first"), panic(2, SECOND)].join("\n");
+        let report = read(text.as_bytes(), false);
+        assert_eq!(report.panics.len(), 2, "{:?}", report.problems);
+        assert!(!report.panics[0].while_unwinding && report.panics[1].while_unwinding);
+    }
 
     fn pipe() -> (io::PipeReader, Reporter) {
         let (reader, writer) = io::pipe().unwrap();
