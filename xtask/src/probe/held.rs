@@ -73,6 +73,9 @@ pub(super) struct HeldBack {
     times: Option<f64>,
     /// A seed of the most frequent kind of failure, run again.
     repeats: Vec<Repeat>,
+    /// Whether every trial failed, also those in which nothing was held. Then no seed is run again.
+    #[serde(skip)]
+    all_failed: bool,
 }
 
 /// What is known of the command before its threads are held.
@@ -90,8 +93,8 @@ struct Surveyed {
 }
 
 impl Surveyed {
-    /// Whether it fails each time although nothing is held.
-    const fn always_fails(&self) -> bool {
+    /// Whether it failed each time although nothing was held.
+    const fn all_failed(&self) -> bool {
         self.bare_trials > 0 && self.bare_failed == self.bare_trials
     }
 }
@@ -297,10 +300,12 @@ impl Held {
         let longest = used.map(|policy| policy.longest()).max().unwrap_or(chaos::LONGEST);
         let kind = run.commands.first().and_then(|arm| arm.kinds.first());
         // What always fails needs no seed. A command that always hangs would take its timeout each time.
-        let is_found =
-            !run.until_failure && !self.surveyed.as_ref().is_some_and(Surveyed::always_fails);
+        let all_failed = self.surveyed.as_ref().is_some_and(Surveyed::all_failed)
+            && policies.values().all(|it| it.failed == it.trials);
         let repeat = match kind {
-            Some(kind) if is_found => self.repeat(&kind.end, command, plan, interrupt)?,
+            Some(kind) if !run.until_failure && !all_failed => {
+                self.repeat(&kind.end, command, plan, interrupt)?
+            }
             _ => None,
         };
         Ok(HeldBack {
@@ -311,6 +316,7 @@ impl Held {
             places,
             times: (run.commands.len() > 1).then_some(held / bare).filter(|it| it.is_finite()),
             repeats: repeat.into_iter().collect(),
+            all_failed,
         })
     }
 
@@ -464,14 +470,13 @@ impl HeldBack {
             text += &table(&self.explored, paper);
         }
         if let Some(surveyed) = &self.surveyed {
-            let Surveyed { trials, threads, places, bare_micros, bare_trials, .. } = surveyed;
-            if surveyed.always_fails() {
+            let Surveyed { trials, threads, places, bare_micros, .. } = surveyed;
+            if self.all_failed {
                 text.push('\n');
-                text += &paper.sentence(&format!(
-                    "All of {} failed in which nothing was held. Run the command without --chaos first. No seed was \
-                     run again.",
-                    plural(*bare_trials as usize, "trial")
-                ));
+                text += &paper.sentence(
+                    "Every trial failed, also those in which nothing was held. Run the command without --chaos \
+                     first. No seed was run again.",
+                );
             }
             let micros = bare_micros.unwrap_or(0);
             text.push('\n');
