@@ -94,8 +94,8 @@ pub struct Reader<'a> {
     /// What is known of flags, in a destructor.
     pub first_values: Option<&'a FirstValues<'a>>,
     pub patterns: Option<&'a Patterns<'a>>,
-    /// Functions of others that ask whether there is a context, each with the lowest bit of its answer if there is none. The
-    /// bit is `None` if it is not known.
+    /// Functions of others that ask whether there is a context. The value is the lowest bit that they return without one, or
+    /// `None` if it is not known.
     pub helpers: &'a HashMap<Index, Option<bool>>,
 }
 

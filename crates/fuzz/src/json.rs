@@ -20,7 +20,7 @@ pub fn change_json(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> 
     }
 }
 
-/// The input with a change in one of the objects that stand in it, one after another. `None` if there is none.
+/// Changes one of the JSON objects in the input. `None` if the input has no object.
 fn changed(input: &[u8], random: &mut Rng) -> Option<Vec<u8>> {
     let mut objects = Vec::new();
     let mut at = 0;

@@ -49,7 +49,7 @@ impl Waiting {
                 Err(error) => raised = raised.and(Err(error)),
             }
         }
-        // What the loop raises is an `Exception`. That of Ctrl-C is none.
+        // The loop raises an `Exception`. Ctrl-C raises `KeyboardInterrupt`, which is not one.
         raised.or_else(|error| match error.is_instance_of::<PyException>(py) {
             true => Ok(()),
             false => Err(error),
