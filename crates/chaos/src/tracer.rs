@@ -232,7 +232,12 @@ impl Tracer<'_> {
         let (signal, event) = ((status >> 8) & 0xff, status >> 16);
         if !self.tasks.contains_key(&task) {
             if task != self.root {
-                self.early.insert(task);
+                // A thread that begins while its process exits: the one that has started it is killed before it
+                // can report it, so nobody else lets this one go on.
+                if event == libc::PTRACE_EVENT_EXIT || !self.early.insert(task) {
+                    self.early.remove(&task);
+                    go_on(task, None);
+                }
                 return;
             }
             // The first stop of all: become_traced waits for its tracer.
