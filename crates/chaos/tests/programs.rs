@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode, Output, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -56,6 +56,9 @@ const TESTS: [(&str, fn()); 13] = [
     ("a_mistake_is_an_error", a_mistake_is_an_error),
 ];
 
+/// How many tests run at a time.
+const AT_A_TIME: usize = 4;
+
 fn main() -> ExitCode {
     if let Some(code) = chaos::served() {
         return code;
@@ -73,12 +76,20 @@ fn main() -> ExitCode {
         println!("skipped: holding threads: {error}");
         return ExitCode::SUCCESS;
     }
-    for (name, test) in TESTS {
-        if filters.is_empty() || filters.iter().any(|word| name.contains(word)) {
-            test();
-            println!("test {name} ... ok");
+    let chosen = |name: &str| filters.is_empty() || filters.iter().any(|word| name.contains(word));
+    let tests = Mutex::new(TESTS.into_iter().filter(|(name, _)| chosen(name)));
+    let next = || tests.lock().unwrap().next();
+    // Each starts processes of its own, and mostly waits for them.
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some((name, test)) = next() {
+                    test();
+                    println!("test {name} ... ok");
+                }
+            });
         }
-    }
+    });
     ExitCode::SUCCESS
 }
 

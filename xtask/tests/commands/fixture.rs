@@ -254,7 +254,7 @@ pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         assert!(started.elapsed() < DEADLINE, "{what} did not happen");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -100,6 +100,11 @@ fn it_delays_neither_the_drop_of_the_last_handle_nor_another_closer() {
     blockade.is_real();
     let other = Session::new("another").unwrap().close_blocking(PLENTY).unwrap();
     assert!(names_threads(&other.not_covered), "of another session: {other}");
+    // Whoever wakes it has some patience, and only then leaves the thread to the session.
+    let unfinished = || session.close_blocking(SHORT).unwrap_err().unfinished;
+    while unfinished().thread != Some(KitThread::Wakers) {
+        assert!(began.elapsed() < PLENTY / 2, "no thread is left to the session");
+    }
     for _ in 0..2 {
         let error = session.close_blocking(SHORT).unwrap_err();
         assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");

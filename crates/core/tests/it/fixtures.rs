@@ -25,6 +25,9 @@ pub use sundown::limit::PLENTY;
 /// within this limit is up to the machine; that it takes effect is not.
 pub const SHORT: Duration = Duration::from_millis(20);
 
+/// A look costs next to nothing, and other tests need the processor.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(100);
+
 pub fn current_thread() -> Runtime {
     Builder::new_current_thread().build().unwrap()
 }
@@ -44,7 +47,7 @@ pub fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PLENTY, "this never came: {what}");
-        thread::yield_now();
+        thread::sleep(BETWEEN_LOOKS);
     }
 }
 

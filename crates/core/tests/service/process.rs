@@ -76,6 +76,21 @@ pub fn start_under(command: &[&str], service: fn() -> Ended) -> Option<Process> 
     Some(process)
 }
 
+/// Runs a test in a process of its own: no process may have two services at the same time.
+pub fn alone(test: fn()) {
+    if env::var_os(SERVICE).is_some() {
+        return test();
+    }
+    let this = thread::current();
+    let name = this.name().unwrap();
+    let mut child = Command::new(env::current_exe().unwrap());
+    let ran = child.args(["--exact", "--nocapture", name]).env(SERVICE, name).output().unwrap();
+    let [stdout, stderr] =
+        [ran.stdout, ran.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    assert!(ran.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("1 passed"), "no test `{name}`: {stdout}");
+}
+
 /// Whether a process can be started as the last argument of this command. Prints that this is skipped, if not.
 pub fn can_start_under(command: &[&str], skipped: &str) -> bool {
     let tried = Command::new(command[0]).args(&command[1..]).arg("true").output();

@@ -1,7 +1,7 @@
 //! After an answer, no thread of the kit is alive: a host may unload the library at once.
 //!
-//! A program of its own that runs one test after another on its main thread, so that every other thread
-//! is one that the test has started.
+//! Each test runs on the main thread of a process of its own, so that every other thread is one that the
+//! test has started.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(all(target_os = "linux", not(loom)))]
@@ -12,8 +12,26 @@ mod look;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod sessions;
 
+/// What runs the test of this name on this process's main thread.
+#[cfg(all(target_os = "linux", not(loom)))]
+const ALONE: &str = "--alone";
+
+/// How many tests run at a time.
+#[cfg(all(target_os = "linux", not(loom)))]
+const AT_A_TIME: usize = 3;
+
 #[cfg(all(target_os = "linux", not(loom)))]
 fn main() {
+    use std::{
+        env,
+        process::{self, Command},
+        sync::{
+            Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+    };
+
     macro_rules! tests {
         ($($module:ident::$name:ident),* $(,)?) => {
             [$((stringify!($name), $module::$name as fn())),*]
@@ -43,15 +61,33 @@ fn main() {
         sessions::after_a_close_that_timed_out_was_repeated_no_thread_is_left,
         sessions::after_everything_has_answered_no_thread_is_left,
     ];
-    let filters: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|word| name.contains(word));
-    let mut failed = false;
-    for (name, test) in tests.into_iter().filter(|(name, _)| wanted(name)) {
-        let passed = std::panic::catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed |= !passed;
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    if let [alone, name] = &*arguments
+        && alone == ALONE
+        && let Some((_, test)) = tests.into_iter().find(|(other, _)| other == name)
+    {
+        return test();
     }
-    std::process::exit(i32::from(failed));
+    let filters: Vec<_> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|word| name.contains(*word));
+    let tests = Mutex::new(tests.into_iter().filter(|(name, _)| wanted(name)));
+    let next = || tests.lock().unwrap().next();
+    let this = env::current_exe().unwrap();
+    let failed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some((name, _)) = next() {
+                    let passed =
+                        Command::new(&this).args([ALONE, name]).status().unwrap().success();
+                    println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+                    // Read when the threads have ended.
+                    failed.fetch_or(!passed, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    process::exit(i32::from(failed.into_inner()));
 }
 
 #[cfg(not(all(target_os = "linux", not(loom))))]

@@ -36,6 +36,9 @@ use crate::{
 /// What a plan says of something that is left behind.
 const LEFT: &str = "left behind: ";
 
+/// Between two looks at whether something is so.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 /// A file in the directory of the process.
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env::var_os(DIRECTORY).unwrap()).join(name)
@@ -95,7 +98,7 @@ fn none_ran_on(exited: &Exited) -> bool {
     // Somebody has killed it, and it may still be about to end.
     let began = Instant::now();
     while printed(exited).iter().any(|process| runs(*process)) && began.elapsed() < SLACK {
-        thread::yield_now();
+        thread::sleep(BETWEEN_LOOKS);
     }
     !all_ran_on(exited)
 }
@@ -187,7 +190,7 @@ fn a_child_is_asked_to_end_before_it_is_killed() {
         let child = shell(&script).process_group(0).spawn().unwrap();
         print(child.id());
         while !ready.exists() {
-            thread::yield_now();
+            thread::sleep(BETWEEN_LOOKS);
         }
         let policy = Policy::TearDown { within: Duration::from_secs(2) };
         let id = child.id();
@@ -218,7 +221,7 @@ fn shell_with_a_child(group: bool) -> Child {
     let number = loop {
         match fs::read_to_string(&file) {
             Ok(number) if number.ends_with('\n') => break number,
-            _ => thread::yield_now(),
+            _ => thread::sleep(BETWEEN_LOOKS),
         }
     };
     print!("{number}");
