@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::Id};
 
 use crate::{
     group::report,
@@ -66,7 +66,7 @@ struct Owner<T> {
     tasks: Arc<TaskSet>,
     label: Label,
     result: Arc<Mutex<Option<T>>>,
-    id: tokio::task::Id,
+    id: Id,
 }
 
 impl<T: Send + 'static> BackgroundTask<T> {
@@ -126,11 +126,16 @@ impl<T: Send + 'static> BackgroundTask<T> {
         tasks.runtimes().remember(runtime);
         let id = match Place::new(&tasks, label.clone(), SpawnedBy::Outsider) {
             Ok(place) => runtime.spawn(Member::new(place, work)).id(),
-            // Not reached: a new set takes tasks. An empty task has an identity all the same.
-            Err(_) => runtime.spawn(async {}).id(),
+            // Not reached: a new set takes tasks.
+            Err(_) => id_of_none(runtime),
         };
         Self { owner: Arc::new(Owner { tasks, label, result, id }) }
     }
+}
+
+/// An empty task has an identity, too. A function of its own, so that it is not compiled again for each task.
+fn id_of_none(runtime: &Handle) -> Id {
+    runtime.spawn(async {}).id()
 }
 
 impl<T> BackgroundTask<T> {

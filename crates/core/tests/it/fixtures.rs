@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use std::{
 };
 
 use proptest::test_runner::{Config, RngSeed, TestRunner};
+use sundown::Stop;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::spawn_blocking,
@@ -38,9 +40,16 @@ pub fn multi_thread() -> Runtime {
 
 /// A test in async code of a runtime of either flavour. Neither has a timer.
 pub fn both_flavours(test: impl AsyncFn()) {
+    // As one type for all: Tokio is not compiled again for each.
+    let test = || Box::pin(test()) as Pin<Box<dyn Future<Output = ()> + '_>>;
     current_thread().block_on(test());
     // The test itself runs on the calling thread, and what it spawns on the workers.
     multi_thread().block_on(test());
+}
+
+/// The work of a task that ends when it is asked to. One type, so that Tokio is compiled for it once.
+pub fn obeys(stop: Stop) -> Stop {
+    stop
 }
 
 pub fn until(what: &str, holds: impl Fn() -> bool) {

@@ -18,7 +18,7 @@ use sundown::{
 use tokio::sync::oneshot;
 
 use super::on_both_flavours;
-use crate::fixtures::{PLENTY, SHORT, owned, stuck, until};
+use crate::fixtures::{PLENTY, SHORT, obeys, owned, stuck, until};
 
 #[test]
 fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
@@ -28,7 +28,7 @@ fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
         for _ in 0..3 {
             handle.spawn(pending::<()>());
         }
-        drop(owner.spawn("listens", |stop| stop));
+        drop(owner.spawn("listens", obeys));
         let report = owner.shutdown_blocking(PLENTY).unwrap();
         assert_eq!((report.aborted, report.foreign), (0, 3), "{report}");
         assert_ne!(report.cut_off, CutOff::Nothing);
@@ -43,7 +43,7 @@ fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
         assert_eq!((report.aborted, names), (1, vec!["deaf"]), "{report}");
 
         owner.restart().unwrap();
-        drop(owner.spawn("listens", |stop| stop));
+        drop(owner.spawn("listens", obeys));
         let report = owner.shutdown_blocking(PLENTY).unwrap();
         assert_eq!((report.aborted, report.foreign), (0, 0), "the control");
         assert_eq!(report.cut_off, CutOff::Nothing);

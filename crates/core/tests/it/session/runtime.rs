@@ -23,7 +23,7 @@ use sundown::{
 };
 
 use super::{from_inside, in_the_way};
-use crate::fixtures::{PLENTY, SHORT, on_drop, pool, stuck, until};
+use crate::fixtures::{PLENTY, SHORT, obeys, on_drop, pool, stuck, until};
 
 /// Their foreign tasks never end by themselves, except in tests that are about that.
 fn runtimes() -> [RuntimeOwner; 2] {
@@ -258,7 +258,7 @@ fn a_destructor_may_wait_for_a_task_of_the_runtime() {
 fn a_destructor_may_wait_for_a_task_that_only_the_end_of_the_runtime_ends() {
     for owner in runtimes() {
         let session = session_on(&owner);
-        let mut listens = owner.spawn("listens", |stop| stop).unwrap();
+        let mut listens = owner.spawn("listens", obeys).unwrap();
         // On a busy machine it may be dropped before it has seen its signal, which also ends it.
         let value = on_drop(move || {
             let ended = listens.wait_blocking(PLENTY);

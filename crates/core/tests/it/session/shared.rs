@@ -21,7 +21,7 @@ use sundown::{
 };
 
 use super::in_the_way_within;
-use crate::fixtures::{PLENTY, SHORT, multi_thread, stuck};
+use crate::fixtures::{PLENTY, SHORT, multi_thread, obeys, stuck};
 
 fn runtimes() -> [RuntimeOwner; 2] {
     let builder = || RuntimeOwner::builder("test");
@@ -43,7 +43,7 @@ fn shared_with(report: &CloseReport) -> Option<usize> {
 fn of_two_sessions_on_a_runtime_the_last_to_close_takes_it_down_and_the_first_says_so() {
     for owner in runtimes() {
         let (first, second) = (session_on(&owner), session_on(&owner));
-        let still_serves = owner.spawn("serves the second", |stop| stop).unwrap();
+        let still_serves = owner.spawn("serves the second", obeys).unwrap();
         let report = first.close_blocking(PLENTY).unwrap();
         assert_eq!(
             (report.confirmation, shared_with(&report)),
@@ -64,7 +64,7 @@ fn of_two_sessions_on_a_runtime_the_last_to_close_takes_it_down_and_the_first_sa
 fn a_repeated_close_takes_down_what_the_other_session_left() {
     for owner in runtimes() {
         let (closed, dropped) = (session_on(&owner), session_on(&owner));
-        let goes_on = owner.spawn("goes on", |stop| stop).unwrap();
+        let goes_on = owner.spawn("goes on", obeys).unwrap();
         assert_eq!(shared_with(&closed.close_blocking(PLENTY).unwrap()), Some(1));
         drop(dropped);
         assert_eq!(owner.stats().state, State::Running, "nobody has closed it");

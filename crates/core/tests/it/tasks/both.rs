@@ -14,7 +14,7 @@ use sundown::{
 };
 use tokio::runtime::{Handle, Runtime};
 
-use crate::fixtures::{PLENTY, both_flavours};
+use crate::fixtures::{PLENTY, both_flavours, obeys};
 
 #[test]
 fn nothing_is_spawned_without_a_runtime() {
@@ -59,7 +59,7 @@ fn handles_are_send_and_sync_and_their_futures_are_send() {
     is_send_and_sync::<TaskGroup>();
     is_send_and_sync::<Stop>();
     let runtime = Runtime::new().unwrap();
-    let task = BackgroundTask::spawn_on(&Handle::clone(runtime.handle()), "t", |stop| stop);
+    let task = BackgroundTask::spawn_on(&Handle::clone(runtime.handle()), "t", obeys);
     // `axum::serve(…).with_graceful_shutdown(…)` asks for this.
     fn is_a_shutdown_signal(_: impl Future<Output = ()> + Send + 'static) {}
     is_a_shutdown_signal(TaskGroup::new("server").stop_signal());

@@ -13,7 +13,9 @@ use sundown::{
 };
 use tokio::task::{JoinHandle, yield_now};
 
-use crate::fixtures::{PLENTY, SHORT, both_flavours, current_thread, multi_thread, until_yielding};
+use crate::fixtures::{
+    PLENTY, SHORT, both_flavours, current_thread, multi_thread, obeys, until_yielding,
+};
 
 /// What an HTTP server does: its connections are tasks that nobody asks to stop.
 fn serves(connections: usize) -> Vec<JoinHandle<()>> {
@@ -67,7 +69,7 @@ fn a_report_counts_no_task_of_the_group_and_not_the_caller() {
             let child = group.child("child").unwrap();
             for group in [&group, &child] {
                 for _ in 0..50 {
-                    group.spawn("member", |stop| stop).unwrap();
+                    group.spawn("member", obeys).unwrap();
                 }
             }
             let deaf = group.child("deaf").unwrap();
@@ -88,7 +90,7 @@ fn tasks_on_every_runtime_of_the_group_are_counted() {
     let (one, other) = (current_thread(), multi_thread());
     let group = TaskGroup::new("group");
     for runtime in [&one, &other, &one] {
-        group.spawn_on(runtime.handle(), "member", |stop| stop).unwrap();
+        group.spawn_on(runtime.handle(), "member", obeys).unwrap();
     }
     let _connections: Vec<_> = [&one, &other].map(|runtime| runtime.spawn(pending::<()>())).into();
     let report = one.block_on(drained(&group, 2));
@@ -136,7 +138,7 @@ fn tasks_on_the_runtime_of_a_child_are_counted_by_every_group_above_it() {
         let top = TaskGroup::new("top");
         let middle = top.child("middle").unwrap();
         let child = middle.child("child").unwrap();
-        child.spawn("member", |stop| stop).unwrap();
+        child.spawn("member", obeys).unwrap();
         let connections = serves(3);
         for group in [&top, &middle, &child] {
             assert_eq!(drained(group, 3).await.foreign, 3);

@@ -15,7 +15,7 @@ use sundown::{SpawnError, group::TaskGroup};
 use tokio::runtime::Runtime;
 
 use super::deaf;
-use crate::fixtures::{PLENTY, SHORT, both_flavours, current_thread, owned, until_yielding};
+use crate::fixtures::{PLENTY, SHORT, both_flavours, current_thread, obeys, owned, until_yielding};
 
 /// Its body panics when it is polled, and again when it is dropped.
 struct PanicsTwice;
@@ -52,7 +52,7 @@ fn a_group_reports_which_tasks_ended_and_how() {
     both_flavours(async || {
         let group = TaskGroup::new("mixed");
         for _ in 0..100 {
-            group.spawn("listener", |stop| stop).unwrap();
+            group.spawn("listener", obeys).unwrap();
         }
         assert_eq!((group.len(), group.is_empty()), (100, false));
         group.spawn("short", |_| async {}).unwrap();
@@ -149,7 +149,7 @@ fn a_child_group_is_told_what_its_parent_is_told_and_waited_for() {
         let parent = TaskGroup::new("parent");
         let child = parent.child("child").unwrap();
         let grandchild = child.child("grandchild").unwrap();
-        grandchild.spawn("listener", |stop| stop).unwrap();
+        grandchild.spawn("listener", obeys).unwrap();
         let (owned, is_dropped) = owned();
         grandchild.spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         parent.stop();
@@ -191,9 +191,9 @@ fn a_child_group_that_is_drained_alone_leaves_its_parent_open() {
         let parent = TaskGroup::new("parent");
         for _ in 0..3 {
             let child = parent.child("child").unwrap();
-            child.spawn("listener", |stop| stop).unwrap();
+            child.spawn("listener", obeys).unwrap();
             assert_eq!(child.drain(PLENTY).await.ended, 1);
-            parent.spawn("listener", |stop| stop).unwrap();
+            parent.spawn("listener", obeys).unwrap();
         }
         // Its own, and those of its children.
         assert_eq!(parent.drain(PLENTY).await.ended, 6);
@@ -221,7 +221,7 @@ fn a_stop_asks_parent_and_child_at_the_same_time_and_a_drain_of_the_child_comes_
         let parent = TaskGroup::new("parent");
         let child = parent.child("child").unwrap();
         for group in [&parent, &child] {
-            group.spawn("listener", |stop| stop).unwrap();
+            group.spawn("listener", obeys).unwrap();
         }
         assert_eq!(child.drain(PLENTY).await.ended, 1);
         assert!(!parent.stop_signal().is_raised() && parent.len() == 1);
@@ -238,7 +238,7 @@ fn groups_may_nest_a_hundred_thousand_deep() {
         for _ in 0..DEPTH {
             groups.push(groups[groups.len() - 1].child("child").unwrap());
         }
-        groups[DEPTH].spawn("listener", |stop| stop).unwrap();
+        groups[DEPTH].spawn("listener", obeys).unwrap();
         groups[DEPTH / 2].spawn("deaf", |stop| deaf(stop, Arc::default())).unwrap();
         groups[0].stop();
         until_yielding("all below the deaf one", || groups[DEPTH / 2].len() == 1).await;
@@ -286,7 +286,7 @@ fn a_group_is_drained_from_a_plain_thread() {
     let runtime = Runtime::new().unwrap();
     let group = TaskGroup::new("plain");
     for _ in 0..10 {
-        group.spawn_on(runtime.handle(), "listener", |stop| stop).unwrap();
+        group.spawn_on(runtime.handle(), "listener", obeys).unwrap();
     }
     assert_eq!(group.drain_blocking(PLENTY).ended, 10);
 }
@@ -335,7 +335,7 @@ proptest! {
             let mut children = Vec::new();
             for operation in operations {
                 let spawned = match operation {
-                    GroupOperation::Listener => group.spawn("listener", |stop| stop),
+                    GroupOperation::Listener => group.spawn("listener", obeys),
                     GroupOperation::Deaf => group.spawn("deaf", |_| pending()),
                     GroupOperation::Unlucky => group.spawn("unlucky", |_| async { panic!("!") }),
                     GroupOperation::Short => group.spawn("short", |_| async {}),
@@ -344,13 +344,13 @@ proptest! {
                         group.spawn("parent", |mut stop| async move {
                             (&mut stop).await;
                             spawned_late.fetch_add(1, Ordering::Relaxed);
-                            stop.spawn("child", |stop| stop).unwrap();
+                            stop.spawn("child", obeys).unwrap();
                         })
                     }
                     GroupOperation::InChild => {
                         match group.child("child") {
                             Ok(child) => {
-                                child.spawn("listener", |stop| stop).unwrap();
+                                child.spawn("listener", obeys).unwrap();
                                 accepted += 1;
                                 children.push(child);
                             }

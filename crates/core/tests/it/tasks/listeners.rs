@@ -14,7 +14,7 @@ use std::{
 
 use sundown::{group::TaskGroup, runtime::RuntimeOwner, stop::Stop, task::BackgroundTask};
 
-use crate::fixtures::{PLENTY, SHORT, both_flavours, on_drop, until, until_yielding};
+use crate::fixtures::{PLENTY, SHORT, both_flavours, obeys, on_drop, until, until_yielding};
 
 /// Does something when it is woken.
 struct OnWake<F>(F);
@@ -61,7 +61,7 @@ fn counting() -> (Arc<AtomicUsize>, Waker) {
 /// A hundred tasks that end when they hear of the stop.
 fn with_members(group: &TaskGroup) {
     for _ in 0..100 {
-        group.spawn("member", |stop| stop).unwrap();
+        group.spawn("member", obeys).unwrap();
     }
 }
 

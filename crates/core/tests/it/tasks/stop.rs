@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use sundown::group::TaskGroup;
 use tokio::sync::oneshot;
 
-use crate::fixtures::{PLENTY, both_flavours};
+use crate::fixtures::{PLENTY, both_flavours, obeys};
 
 #[test]
 fn a_signal_from_elsewhere_stops_a_group() {
@@ -18,7 +18,7 @@ fn a_signal_from_elsewhere_stops_a_group() {
         let group = TaskGroup::new("signalled");
         let (signal, is_signal) = oneshot::channel::<()>();
         group.stop_when(is_signal).unwrap();
-        group.spawn("listener", |stop| stop).unwrap();
+        group.spawn("listener", obeys).unwrap();
         signal.send(()).unwrap();
         group.stop_signal().await;
         assert_eq!(group.drain(PLENTY).await.ended, 2);

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::deaf;
-use crate::fixtures::{PLENTY, SHORT, both_flavours, owned, stuck, until_yielding};
+use crate::fixtures::{PLENTY, SHORT, both_flavours, obeys, owned, stuck, until_yielding};
 
 #[test]
 fn a_task_ends_gracefully_its_future_is_dropped_and_its_result_is_kept() {
@@ -197,7 +197,7 @@ fn a_limit_of_zero_asks_and_aborts_at_once() {
 #[test]
 fn stop_and_abort_do_not_wait() {
     both_flavours(async || {
-        let listener = BackgroundTask::spawn("listener", |stop| stop).unwrap();
+        let listener = BackgroundTask::spawn("listener", obeys).unwrap();
         listener.stop();
         until_yielding("its end", || listener.has_ended()).await;
         let (owned, is_dropped) = owned();
