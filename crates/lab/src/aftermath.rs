@@ -102,7 +102,7 @@ mod linux {
     use crate::stray::{self, Process};
 
     /// How long a debugger may take.
-    const STACKS: Duration = Duration::from_secs(10);
+    const STACKS: Duration = Duration::from_secs(20);
 
     /// What a command has left. Its own process, which has ended, does not count.
     pub(crate) fn left(directory: &Path, whose: &Whose<'_>) -> Vec<Left> {
@@ -172,7 +172,8 @@ mod linux {
         let mut ids: Vec<_> = threads.iter().map(|thread| thread.process_id).collect();
         ids.dedup();
         let stacks: String = ids.into_iter().filter_map(stacks_of).collect();
-        for (id, function) in frames::of_the_program(&stacks) {
+        let root = std::env::current_dir().map_or_else(|_| "/".into(), |it| it.join(""));
+        for (id, function) in frames::of_the_program(&stacks, &root.to_string_lossy()) {
             let of_it = threads.iter_mut().filter(|thread| thread.thread_id == id);
             of_it.for_each(|thread| thread.called_by = Some(function.clone()));
         }
@@ -182,7 +183,8 @@ mod linux {
     fn stacks_of(process: i32) -> Option<String> {
         let file = tempfile::tempfile().ok()?;
         let mut gdb = Command::new("gdb")
-            .args(["-p", &process.to_string(), "-batch", "-nx", "-ex", "thread apply all bt 64"])
+            .args(["-p", &process.to_string(), "-batch", "-nx"])
+            .args(["-ex", frames::WHOLE_PATHS, "-ex", "thread apply all bt 64"])
             .stdin(Stdio::null())
             .stdout(file.try_clone().ok()?)
             .stderr(Stdio::null())
@@ -192,7 +194,7 @@ mod linux {
         while gdb.try_wait().ok()?.is_none() {
             if began.elapsed() > STACKS {
                 let _ = gdb.kill().and_then(|()| gdb.wait().map(drop));
-                return None;
+                return Some(format!("\nprocess {process}: gdb took longer than {STACKS:?}\n"));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -17,16 +17,17 @@ use chaos::{NONE, Options, POLICIES, Place, Policy, Survey, Surveys};
 use lab::{
     interrupt::Interrupt,
     nearest,
-    probe::{Command, EndKind, Plan, Report, Trial},
+    probe::{Arm, Command, EndKind, FailureKind, Plan, Report, Trial},
     seed,
     statistics::wilson,
 };
 use serde::Serialize;
 use tempfile::TempDir;
 
+use super::text;
 use crate::{
     failure::{Context as _, Failure, Result},
-    figures::{self, plural},
+    figures::plural,
     output::{self, Paper},
 };
 
@@ -51,6 +52,8 @@ pub(super) struct Held {
     surveys: PathBuf,
     surveyed: Option<Surveyed>,
     explored: BTreeMap<&'static str, Trials>,
+    /// How these failed, and the folders of their output.
+    explored_kinds: Vec<(FailureKind, PathBuf)>,
     /// The trials of the command in question that failed.
     failed: Vec<(u32, u64, EndKind)>,
     /// Of the command, and of the one that it is compared with: how many trials, and how long they took together.
@@ -65,6 +68,9 @@ pub(super) struct HeldBack {
     surveyed: Option<Surveyed>,
     /// By policy: the trials that explored. They count nowhere else.
     explored: BTreeMap<&'static str, Trials>,
+    /// How these failed, and the folders of their output.
+    #[serde(skip)]
+    explored_kinds: Vec<(FailureKind, PathBuf)>,
     /// By policy: the trials of the command.
     policies: BTreeMap<&'static str, Trials>,
     /// How often threads were held at each kind of place, in these trials.
@@ -119,6 +125,8 @@ struct Repeat {
     of: u32,
     /// How many seeds it was chosen from, by other repeats.
     seeds: usize,
+    /// Runs it once more. Unknown if none of the repeats failed.
+    rerun: Option<String>,
 }
 
 impl Held {
@@ -130,6 +138,7 @@ impl Held {
             surveys: PathBuf::new(),
             surveyed: None,
             explored: BTreeMap::new(),
+            explored_kinds: Vec::new(),
             failed: Vec::new(),
             walls: Default::default(),
         })
@@ -235,10 +244,16 @@ impl Held {
                 ..plan.clone()
             };
             let mut ended = Vec::new();
-            let (_, result) = explores.run(commands, interrupt, |trial, is_new_failure| {
+            let (explored, result) = explores.run(commands, interrupt, |trial, is_new_failure| {
                 on_trial(trial, is_new_failure);
                 ended.push((trial.number, trial.end.is_failure()));
             });
+            for kind in explored.commands.into_iter().flat_map(|arm| arm.kinds) {
+                match self.explored_kinds.iter_mut().find(|(it, _)| it.end == kind.end) {
+                    Some((known, _)) => known.trials += kind.trials,
+                    None => self.explored_kinds.push((kind, explores.keep.clone())),
+                }
+            }
             for (trial, failed) in &ended {
                 let policy = chaos::policy_of_trial(&policies, *trial);
                 self.explored.entry(policy.name).or_default().add(&reports, *trial, *failed);
@@ -312,6 +327,7 @@ impl Held {
             longest_ms: longest.as_millis(),
             surveyed: self.surveyed,
             explored: self.explored,
+            explored_kinds: self.explored_kinds,
             policies,
             places,
             times: (run.commands.len() > 1).then_some(held / bare).filter(|it| it.is_finite()),
@@ -332,9 +348,9 @@ impl Held {
         let seeds = alike
             .map(|(trial, seed, _)| (*seed, chaos::policy_of_trial(&self.policies, *trial)))
             .collect();
-        let again = |(seed, policy): (u64, Policy), trials| -> Result<(u32, u32)> {
+        let again = |(seed, policy): (u64, Policy), trials| -> Result<Option<Arm>> {
             if interrupt.raised() {
-                return Ok((0, 0));
+                return Ok(None);
             }
             let commands =
                 vec![self.with(command, &[policy], &self.folder.path().join("again"))?];
@@ -347,14 +363,22 @@ impl Held {
             };
             let (repeated, result) = again.run(commands, interrupt, |_, _| {});
             result?;
-            Ok(repeated.commands.first().map_or((0, 0), |arm| (arm.failed, arm.trials)))
+            Ok(repeated.commands.into_iter().next())
         };
-        let (tried, chosen) = choose(seeds, |seed, trials| Ok(again(seed, trials)?.0))?;
+        let (tried, chosen) =
+            choose(seeds, |seed, trials| Ok(again(seed, trials)?.map_or(0, |arm| arm.failed)))?;
         let Some((seed, policy)) = chosen.filter(|_| !interrupt.raised()) else { return Ok(None) };
         output::note(&format!("running seed {seed} again, {REPEATS} times"));
-        let (failed, of) = again((seed, policy), REPEATS)?;
-        let ending = end.to_string();
-        Ok(Some(Repeat { seed, policy: policy.name, ending, failed, of, seeds: tried }))
+        let Some(arm) = again((seed, policy), REPEATS)? else { return Ok(None) };
+        Ok(Some(Repeat {
+            seed,
+            policy: policy.name,
+            ending: end.to_string(),
+            failed: arm.failed,
+            of: arm.trials,
+            seeds: tried,
+            rerun: arm.kinds.into_iter().next().map(|kind| kind.first.rerun),
+        }))
     }
 }
 
@@ -441,17 +465,19 @@ impl HeldBack {
     pub(super) fn render(&self, paper: Paper) -> String {
         let mut text = String::from("\n");
         let holds: u32 = self.policies.values().map(|it| it.holds).sum();
-        let times = match self.times {
-            Some(times) => format!(" They took {times:.1} times as long as those of the other."),
-            None => String::new(),
+        let (whose, times) = match self.times {
+            Some(times) => {
+                ("the trials of A", format!(" They took {times:.1} times as long as those of B."))
+            }
+            None => ("these trials", String::new()),
         };
         text += &paper.sentence(&format!(
-            "In the trials of the first command, threads were held back {holds} times, for at most {} ms each.{times} \
+            "In {whose}, threads were held back {holds} times, for at most {} ms each.{times} \
              This rate is not the natural one, and a zero is no proof.",
             self.longest_ms
         ));
         text += &table(&self.policies, paper);
-        for Repeat { seed, policy, ending, failed, of, seeds } in &self.repeats {
+        for Repeat { seed, policy, ending, failed, of, seeds, rerun } in &self.repeats {
             let chosen = match seeds {
                 0 | 1 => String::new(),
                 seeds => format!(
@@ -462,12 +488,19 @@ impl HeldBack {
             text += &paper.sentence(&format!(
                 "Seed {seed} ({policy}), which {ending}: {failed} of {of} repeats failed.{chosen}"
             ));
+            text.extend(rerun.iter().map(|rerun| format!("    rerun: {rerun}\n")));
         }
         if !self.explored.is_empty() {
             text.push('\n');
             text +=
                 &paper.sentence("Before, these trials had explored. They are not counted above.");
             text += &table(&self.explored, paper);
+            // Otherwise the report of the command has them.
+            if self.policies.values().all(|it| it.failed == 0) {
+                for (kind, folder) in &self.explored_kinds {
+                    text += &text::failure_kind(kind, folder);
+                }
+            }
         }
         if let Some(surveyed) = &self.surveyed {
             let Surveyed { trials, threads, places, bare_micros, .. } = surveyed;
@@ -478,15 +511,14 @@ impl HeldBack {
                      first. No seed was run again.",
                 );
             }
-            let micros = bare_micros.unwrap_or(0);
+            let bare = Duration::from_micros(bare_micros.unwrap_or(0));
             text.push('\n');
             text += &paper.sentence(&format!(
-                "Nothing was held in {}: up to {} came to {}. Bare, a trial took {}; none is held any more after {} \
-                 times that.",
+                "Nothing was held in {}: up to {} came to {}. Bare, a trial took {bare:.1?}; no thread is held any more after \
+                 {} times that.",
                 plural(*trials, "trial"),
                 plural(*threads, "thread"),
                 plural(*places as usize, "place"),
-                figures::seconds(Duration::from_micros(micros).as_secs_f64()),
                 chaos::TIMES
             ));
         }

@@ -22,6 +22,9 @@ const BLOCKED: &str = "blocks its thread, and nothing can interrupt it";
 /// What each stack of gdb's begins with.
 const FRAME: &str = "\n#0 ";
 
+/// What stands in the place of the stacks if gdb was stopped before it had them.
+const TOO_LONG: &str = "gdb took longer than";
+
 /// How many threads of a trial that hangs are shown.
 const THREADS: usize = 12;
 
@@ -150,7 +153,7 @@ fn failure_rate(arm: &Arm, until_failure: bool) -> String {
     }
 }
 
-fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
+pub(super) fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
     let FailureKind { end, trials, first, threads, kept } = kind;
     let mut text = format!("\n{trials} × {end}\n");
     for panic in &end.panics {
@@ -178,7 +181,12 @@ fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
     if let (false, Some(kept)) = (threads.is_empty(), kept.first()) {
         let _ = writeln!(text, "    all of them: trial-{kept:04}/threads");
         let path = folder.join(format!("trial-{kept:04}/threads"));
-        if fs::read_to_string(path).is_ok_and(|it| !it.contains(FRAME)) {
+        let stacks = fs::read_to_string(path).unwrap_or_else(|_| FRAME.to_owned());
+        if stacks.contains(TOO_LONG) {
+            text.push_str(
+                "    functions are missing: gdb took too long, as it does on a busy machine\n",
+            );
+        } else if !stacks.contains(FRAME) {
             text.push_str("    no functions: gdb is not installed or may not attach\n");
         }
     }
@@ -189,9 +197,9 @@ fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
 fn comparison_sentence(comparison: &Comparison, one: &Arm, other: &Arm) -> String {
     let Comparison { difference, interval: [low, high], p, differ } = comparison;
     let points = |rate: f64| format!("{:+.1}", rate * 100.0);
-    let p = if *p < 0.0001 { "less than 0.0001".to_owned() } else { format!("{p:.4}") };
+    let p = if *p < 0.0001 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") };
     let details = format!(
-        "A failed in {} of {}, B in {} of {}. (Fisher's exact test, two-sided: p = {p}; A minus B: {} \
+        "A failed in {} of {}, B in {} of {}. (Fisher's exact test, two-sided: {p}; A minus B: {} \
          percentage points, 95 %: {} to {})",
         one.failed,
         one.trials,
