@@ -30,17 +30,27 @@ const STDERR_KEPT: usize = 1 << 16;
 pub fn run(flags: &flags::Book, workspace: &Workspace) -> Result<ExitCode> {
     let (interrupt, guardian) = (Interrupt::install()?, Guardian::start()?);
     let tools = Tools { target: workspace.target()?, workspace, interrupt, guardian };
-    let mdbook = tools.mdbook(!flags.build)?;
+    // Before anything is built for minutes.
+    let port = if flags.build { None } else { Some(free_port(flags.port)?) };
+    let mdbook = tools.mdbook(port.is_some())?;
     let book = tools.target.join("book");
     if !tools.build(&mdbook, &book)? {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     let index = book.join("index.html");
-    match flags.build {
-        true => output::print(&format!("{}\n", workspace.shown(&index))),
-        false => tools.serve(mdbook, &book, flags.port)?,
+    match port {
+        None => output::print(&format!("{}\n", workspace.shown(&index))),
+        Some(port) => tools.serve(mdbook, &book, port)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A port that nobody has, this one unless it is 0. mdBook needs a number, and looks for none.
+fn free_port(port: u16) -> Result<u16> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|free| free.local_addr());
+    free.map(|free| free.port()).map_err(|error| {
+        Failure::Failed(format!("port {port} of 127.0.0.1: {error}: choose another by --port"))
+    })
 }
 
 struct Tools<'a> {
@@ -105,15 +115,6 @@ impl Tools<'_> {
 
     /// Serves the book until Ctrl-C.
     fn serve(&self, mdbook: PathBuf, book: &PathBuf, port: u16) -> Result<()> {
-        // mdBook needs a number, and looks for no free port.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .and_then(|free| free.local_addr())
-            .map_err(|error| {
-                Failure::Failed(format!(
-                    "port {port} of 127.0.0.1: {error}: choose another by --port"
-                ))
-            })?
-            .port();
         let mut serve = Command::new(mdbook);
         serve.arg("serve").arg(self.workspace.path("docs")).arg("--dest-dir").arg(book);
         serve.args(["--hostname", "127.0.0.1", "--port", &port.to_string()]);

@@ -68,11 +68,12 @@ fn it_is_served_until_ctrl_c_and_nothing_stays() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_an_error() {
+fn a_port_that_is_taken_is_an_error_before_anything_is_built() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let workspace = with_mdbook("true");
+    let workspace = with_mdbook("echo \"$*\" > asked");
     Ran::of(command(&workspace, &["--port", &port]))
         .expect_code(1)
         .says("choose another by --port");
+    assert!(!workspace.exists("asked"));
 }
