@@ -224,7 +224,7 @@ impl Options {
 ///
 /// The body runs on another thread, and as a rule in another process; see the [module](self). If it has to panic, say so by
 /// [`Options::should_panic`]. A test of an asynchronous framework
-/// has a runtime that is not the body's: use `#[sundown::test]` there.
+/// has a runtime that is not the body's, and whose tasks are not looked at: use `#[sundown::test]` there.
 pub fn leak_free<R: Termination>(options: Options, body: impl FnOnce() -> R + Send) {
     runner::run(None, &options, || runner::sync(&options, body));
 }

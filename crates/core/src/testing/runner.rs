@@ -84,7 +84,10 @@ fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), Fa
     #[cfg(target_os = "linux")]
     {
         // Tokio's parts for signals and child processes are made with the first runtime, and stay.
-        drop(Builder::new_current_thread().enable_all().build());
+        // Not by a drop, which panics in the test of an asynchronous framework.
+        if let Ok(first) = Builder::new_current_thread().enable_all().build() {
+            first.shutdown_background();
+        }
         let before = super::look::begin()
             .map_err(|error| Failure::of(format!("cannot look at this process: {error}")))?;
         let result = run_body(body).and_then(|tasks| {

@@ -152,3 +152,8 @@ fn what_a_plain_test_has_allowed() {
         std::mem::forget(TcpListener::bind("127.0.0.1:0").unwrap());
     });
 }
+
+#[tokio::test]
+async fn a_body_in_a_test_with_a_runtime() {
+    testing::leak_free(Options::new(), || {});
+}

@@ -66,6 +66,12 @@ fn leaks_in_a_plain_test() {
     leak_free(Options::new(), || drop(thread::spawn(thread::park)));
 }
 
+#[ignore = "leaves a thread behind"]
+#[tokio::test]
+async fn leaks_in_a_test_with_a_runtime() {
+    leak_free(Options::new(), || drop(thread::spawn(thread::park)));
+}
+
 #[ignore = "leaves a thread behind and panics"]
 #[test]
 fn leaks_and_panics_in_a_plain_test() {
@@ -83,6 +89,7 @@ fn the_report_of_a_leak_is_never_the_panic_that_is_expected() {
         ("leaks_a_task_and_panics", "the test left behind"),
         ("panics_otherwise", "panic: as it did\n  expected: as it should\n"),
         ("leaks_in_a_plain_test", "the test left behind"),
+        ("leaks_in_a_test_with_a_runtime", "the test left behind"),
         ("leaks_and_panics_in_a_plain_test", "the test left behind"),
     ];
     let check = |test: &str, expected: &str, environment: &[_]| {
