@@ -223,8 +223,8 @@ impl Options {
 /// ```
 ///
 /// The body runs on another thread, and as a rule in another process; see the [module](self). If it has to panic, say so by
-/// [`Options::should_panic`]. A test of an asynchronous framework
-/// has a runtime that is not the body's, and whose tasks are not looked at: use `#[sundown::test]` there.
+/// [`Options::should_panic`]. The runtime of a `#[tokio::test]` is not the body's, and this does not look for tasks on it:
+/// `#[sundown::test]` does.
 pub fn leak_free<R: Termination>(options: Options, body: impl FnOnce() -> R + Send) {
     runner::run(None, &options, || runner::sync(&options, body));
 }

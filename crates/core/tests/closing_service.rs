@@ -56,6 +56,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PLENTY;
     while !is_so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
+        // Until the next look, others have the processor.
         thread::sleep(Duration::from_micros(100));
     }
 }

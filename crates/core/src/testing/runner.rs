@@ -83,8 +83,8 @@ fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), Fa
     return judge(options, run_body(body)?, Vec::new());
     #[cfg(target_os = "linux")]
     {
-        // Tokio's parts for signals and child processes are made with the first runtime, and stay.
-        // Not by a drop, which panics in the test of an asynchronous framework.
+        // Tokio's parts for signals and child processes are made with the first runtime, and stay. It is not just
+        // dropped: in a test that has a runtime of its own, that panics.
         if let Ok(first) = Builder::new_current_thread().enable_all().build() {
             first.shutdown_background();
         }

@@ -1,4 +1,4 @@
-//! What several tests need. Nothing here sleeps to let something happen.
+//! What several tests need. Nothing here sleeps instead of looking whether something has happened.
 
 use std::{
     cell::RefCell,
@@ -27,7 +27,7 @@ pub use sundown::limit::PLENTY;
 /// within this limit is up to the machine; that it takes effect is not.
 pub const SHORT: Duration = Duration::from_millis(20);
 
-/// A look costs next to nothing, and other tests need the processor.
+/// How long `until` lets other tests have the processor before it looks again.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(100);
 
 pub fn current_thread() -> Runtime {

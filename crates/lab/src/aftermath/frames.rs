@@ -18,7 +18,7 @@ const NOT_THE_PROGRAM: [&str; 8] = [
 
 /// The folders of Tokio and of the last three, without their versions. With line tables only, a function's name does not
 /// say its crate.
-const NOT_THE_FOLDER: [&str; 4] = ["tokio-", "mio-", "parking_lot-", "parking_lot_core-"];
+const NOT_THE_FOLDER: [&str; 4] = ["tokio", "mio", "parking_lot", "parking_lot_core"];
 
 /// Where the sources of the standard library and of dependencies are.
 const ELSEWHERE: [&str; 4] = ["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
@@ -32,7 +32,7 @@ pub(super) fn of_the_program(stacks: &str, root: &str) -> Vec<(i32, String)> {
         let thread = stack.split_once("(LWP ").and_then(|(_, rest)| rest.split_once(')'));
         let Some(id) = thread.and_then(|(id, _)| id.parse().ok()) else { continue };
         let frames = || stack.lines().filter_map(frame);
-        let own = frames().find(|(_, place)| !ELSEWHERE.iter().any(|it| place.contains(it)));
+        let own = frames().find(|(_, place)| !is_elsewhere(place));
         let frame = own.or_else(|| frames().find(|(_, place)| is_of_a_dependency(place)));
         let shown = |(name, place)| (id, format!("{name} ({})", shortened(place, root)));
         found.extend(frame.map(shown));
@@ -55,18 +55,31 @@ fn frame(line: &str) -> Option<(&str, &str)> {
     (place.contains(".rs:") && is_of_the_program).then_some((name, place))
 }
 
-/// Whether this is in the registry, and not of a crate in which idle workers wait.
-fn is_of_a_dependency(place: &str) -> bool {
-    let versioned = |it: &str| it.starts_with(|digit: char| digit.is_ascii_digit());
-    let folder = shortened(place, "/");
-    place.contains("/registry/src/")
-        && !NOT_THE_FOLDER.iter().any(|it| folder.strip_prefix(it).is_some_and(versioned))
+fn is_elsewhere(place: &str) -> bool {
+    ELSEWHERE.iter().any(|it| place.contains(it)) || in_a_dependency(place).is_some()
 }
 
-/// A file's path from its crate's folder on, if it is in the registry, or from `root` on.
-fn shortened<'place>(place: &'place str, root: &str) -> &'place str {
+/// Whether this is of a dependency, and not of a crate in which idle workers wait.
+fn is_of_a_dependency(place: &str) -> bool {
+    let version =
+        |it: &str| it.strip_prefix('-').is_some_and(|it| it.starts_with(char::is_numeric));
+    let is_it = |rest: &str| rest.starts_with('/') || version(rest);
+    in_a_dependency(place).is_some_and(|path| {
+        !NOT_THE_FOLDER.iter().any(|it| path.strip_prefix(it).is_some_and(is_it))
+    })
+}
+
+/// A file's path from its crate's folder on, if it is in the registry or in a folder `vendor`.
+fn in_a_dependency(place: &str) -> Option<&str> {
     let registry = place.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
-    registry.map(|(_, rest)| rest).or_else(|| place.strip_prefix(root)).unwrap_or(place)
+    let vendored =
+        || place.split_once("/vendor/").filter(|(_, it)| it.split('/').nth(1) == Some("src"));
+    registry.or_else(vendored).map(|(_, path)| path)
+}
+
+/// A file's path from its crate's folder on, if it is of a dependency, or from `root` on.
+fn shortened<'place>(place: &'place str, root: &str) -> &'place str {
+    in_a_dependency(place).or_else(|| place.strip_prefix(root)).unwrap_or(place)
 }
 
 #[cfg(test)]
@@ -89,6 +102,8 @@ mod tests {
         Thread 1 (Thread 0x7f689cacf7c0 (LWP 28470) \"hang\"):\n\
         #0  __futex_abstimed_wait_common64 (private=128) at ./nptl/futex-internal.c:57\n\
         #6  0x0000560761ad660e in flume::Receiver::recv (self=0x5) at /home/u/.cargo/registry/src/index.crates.io-6f17/flume-0.11.1/src/lib.rs:9\n\
+        #7  0x0000560761ad660e in wait () at /home/u/hang/vendor/tokio/src/park.rs:2\n\
+        #8  0x0000560761ad660e in flume::wait (self=0x5) at /home/u/hang/vendor/flume/src/lib.rs:9\n\
         #20 0x0000560761ad660e in other::wait () at /home/u/other/src/lib.rs:3\n\
         #21 0x0000560761ad660e in main ()\n";
 
