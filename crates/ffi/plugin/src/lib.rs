@@ -4,7 +4,7 @@
 use std::{
     error::Error,
     panic::catch_unwind,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc::channel},
     time::Duration,
 };
 
@@ -59,6 +59,16 @@ fn start() -> Done {
         *kept = Some(runtime()?);
     }
     Ok(())
+}
+
+/// Waits until a thread of the runtime is at work. Before that none of them has a thread-local, for which glibc
+/// would keep the library.
+fn at_work() -> Done {
+    let (done, is_done) = channel();
+    let kept = lock(&RUNTIME);
+    let runtime = kept.as_ref().ok_or("there is no runtime")?;
+    drop(runtime.spawn_blocking(move || done.send(())));
+    Ok(is_done.recv_timeout(LIMIT)?)
 }
 
 fn taken() -> Result<Runtime, &'static str> {
@@ -117,7 +127,7 @@ functions! {
     start_nothing => Ok(());
     stop_nothing => Ok(());
 
-    start_left => start();
+    start_left => { start()?; at_work() };
     stop_left => Ok(());
 
     start_background => start();
