@@ -185,7 +185,8 @@ pub(crate) fn poll<R>(
     }
     // A panic in there would be repeated by every print of the report.
     let find = move || catch_unwind(AssertUnwindSafe(|| places::of(cloned, &here)));
-    let awaits = Awaits::found_by(|| find().unwrap_or_else(|_| vec![places::UNKNOWN.to_owned()]));
+    let awaits =
+        Awaits::found_by(|| find().unwrap_or_else(|_| vec![places::UNREADABLE.to_owned()]));
     Polled { polled, awaits: Some(awaits), took }
 }
 

@@ -25,6 +25,9 @@ const FRAME: &str = "\n#0 ";
 /// What stands in the place of the stacks if gdb was stopped before it had them.
 const TOO_LONG: &str = "gdb took longer than";
 
+/// What gdb shows in the place of a function's name that it does not have.
+const NO_NAME: &str = " in ?? ()";
+
 /// How many threads of a trial that hangs are shown.
 const THREADS: usize = 12;
 
@@ -188,6 +191,8 @@ pub(super) fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
             );
         } else if !stacks.contains(FRAME) {
             text.push_str("    no functions: gdb is not installed or may not attach\n");
+        } else if threads.iter().all(|it| it.called_by.is_none()) && stacks.contains(NO_NAME) {
+            text.push_str("    no functions: the program has no symbols (it was stripped)\n");
         }
     }
     let _ = writeln!(text, "    rerun: {}", first.rerun);

@@ -399,8 +399,9 @@ fn a_hang_shows_the_names_and_states_of_its_threads() {
 
 /// One of its threads waits in a function of its own for what never comes.
 const HANGS: &str = r#"use std::{sync::mpsc, thread};
+#[inline(never)]
 fn index(work: &mpsc::Receiver<()>) {
-    let _ = work.recv();
+    while work.recv().is_ok() {}
 }
 fn main() {
     let (_sender, work) = mpsc::channel();
@@ -412,11 +413,31 @@ fn main() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_hang_shows_the_function_of_the_program_that_each_thread_is_in() {
+    let expected = ["called by hangs::index (hangs.rs:4)", "called by hangs::main (hangs.rs:9)"];
+    shows_where_it_hangs("-g", &expected);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_of_a_release_build_shows_the_functions_without_their_lines() {
+    shows_where_it_hangs("-O", &["called by hangs::index\n", "called by hangs::main\n"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_of_a_stripped_program_says_why_it_shows_no_functions() {
+    let expected = "no functions: the program has no symbols (it was stripped)";
+    shows_where_it_hangs("-Cstrip=symbols", &[expected]);
+}
+
+/// What a report shows of [`HANGS`], compiled with an option.
+#[cfg(target_os = "linux")]
+fn shows_where_it_hangs(option: &str, by_gdb: &[&str]) {
     let workspace = Workspace::empty();
     workspace.write("hangs.rs", HANGS);
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compile = Command::new(rustc);
-    compile.args(["-g", "hangs.rs"]).current_dir(workspace.root());
+    compile.args([option, "hangs.rs"]).current_dir(workspace.root());
     Ran::of(compile).expect_code(0);
     let looks = "sleep 60 & gdb -p $! -batch -nx -ex 'thread apply all bt 1' 2>&1; kill $!";
     let looked = Command::new("sh").args(["-c", looks]).output().unwrap();
@@ -425,10 +446,8 @@ fn a_hang_shows_the_function_of_the_program_that_each_thread_is_in() {
         println!("skipped: the functions of threads: gdb is not installed, or may not attach");
     }
     let expected = match can_look {
-        true => &["called by hangs::index (hangs.rs:3)", "called by hangs::main (hangs.rs:8)"][..],
-        false => {
-            &[", thread `indexer`: sleeps", "no functions: gdb is not installed or may not attach"]
-        }
+        true => by_gdb,
+        false => &["no functions: gdb is not installed or may not attach"],
     };
     // A busy machine may not have started the threads by then, or gdb takes too long.
     let hang = ["probe", "--trials", "1", "--timeout", "2", "--", "./hangs"];

@@ -12,7 +12,14 @@ const ELSEWHERE: [&str; 4] =
     ["/rustc/", "/rustlib/src/rust/library/", "/registry/src/", "/git/checkouts/"];
 
 /// Where there is no name to be found.
-pub(super) const UNKNOWN: &str = "a place without a name: the program has no symbols";
+const UNKNOWN: &str = "a place without a name: the program has no symbols";
+
+/// Where the search for a name has panicked.
+pub(super) const UNREADABLE: &str = "a place without a name: the symbols cannot be read";
+
+/// Where there are names of the kit only.
+const INLINED: &str =
+    "a place without a name: no function of the program is on the stack, or it was inlined";
 
 /// Crates whose functions are between the program and the waker. Without debug information they are known by name only.
 const LIBRARIES: [&str; 10] = [
@@ -143,7 +150,8 @@ fn place(functions: &[Function]) -> String {
     };
     match functions.iter().rev().find(is_library) {
         Some(library) => library.to_string(),
-        None => UNKNOWN.to_owned(),
+        None if functions.is_empty() => UNKNOWN.to_owned(),
+        None => INLINED.to_owned(),
     }
 }
 
@@ -229,6 +237,7 @@ mod tests {
     fn the_kit_is_never_the_place() {
         let kit = format!("work<app::Job> @ {KIT}task_set/member.rs @ 7:9");
         assert_eq!(place(&stack(&[STACK[1], &kit, STACK[5]])), stack(&[STACK[1]])[0].to_string());
-        assert_eq!(place(&stack(&[STACK[5]])), UNKNOWN);
+        assert_eq!(place(&stack(&[STACK[5]])), INLINED);
+        assert_eq!(place(&[]), UNKNOWN);
     }
 }

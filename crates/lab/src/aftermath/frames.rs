@@ -26,33 +26,88 @@ const ELSEWHERE: [&str; 4] = ["/rustc/", "/rustlib/src/", "/registry/src/", "/gi
 /// For each thread, by its id, the innermost function that is the program's own, with its place:
 /// `server::load (src/main.rs:7)`. If all are those of dependencies, the innermost that is neither of the standard
 /// library, nor of Tokio, nor of the kit. A place below `root`, which ends with a slash, is shown without it.
+///
+/// A program without debug information has names only, and its own are those of the crate with `main`.
 pub(super) fn of_the_program(stacks: &str, root: &str) -> Vec<(i32, String)> {
-    let mut found = Vec::new();
-    for stack in stacks.split("\nThread ").skip(1) {
-        let thread = stack.split_once("(LWP ").and_then(|(_, rest)| rest.split_once(')'));
-        let Some(id) = thread.and_then(|(id, _)| id.parse().ok()) else { continue };
-        let frames = || stack.lines().filter_map(frame);
-        let own = frames().find(|(_, place)| !is_elsewhere(place));
-        let frame = own.or_else(|| frames().find(|(_, place)| is_of_a_dependency(place)));
-        let shown = |(name, place)| (id, format!("{name} ({})", shortened(place, root)));
-        found.extend(frame.map(shown));
-    }
-    found
+    stacks.split("\nprocess ").flat_map(|process| of_a_process(process, root)).collect()
 }
 
-/// The name and the place of a frame, if it has a place in a Rust file and is not of [`NOT_THE_PROGRAM`]:
-/// `#13 0x0000560761ad5578 in hang::store::load (rx=...) at src/store.rs:12`.
-fn frame(line: &str) -> Option<(&str, &str)> {
-    let (_, rest) = line.strip_prefix('#')?.split_once(' ')?;
-    let rest = rest.trim_start();
-    let rest = match rest.starts_with("0x") {
-        true => rest.split_once(" in ")?.1,
-        false => rest,
+/// The same, of what follows `process `: `28470, by gdb:`.
+fn of_a_process(text: &str, root: &str) -> Vec<(i32, String)> {
+    let threads = || {
+        text.split("\nThread ").skip(1).filter_map(|stack| {
+            let (id, _) = stack.split_once("(LWP ")?.1.split_once(')')?;
+            let frames: Vec<_> = stack.lines().filter_map(Frame::parse).collect();
+            Some((id, frames))
+        })
     };
-    let (name, place) = (rest.split_once(" (")?.0, rest.rsplit_once(" at ")?.1);
-    let path = name.trim_start_matches(['<', '&', '(']);
-    let is_of_the_program = !NOT_THE_PROGRAM.iter().any(|it| path.starts_with(it));
-    (place.contains(".rs:") && is_of_the_program).then_some((name, place))
+    // The first thread has the process's number.
+    let main = threads().find(|(id, _)| text.starts_with(&format!("{id},")));
+    let package = main.and_then(|(_, frames)| Some(frames.last()?.package().to_owned()));
+    let innermost = |frames: &[Frame<'_>]| {
+        let of = |package: &str| frames.iter().position(|it| it.package() == package);
+        let placed = |is: fn(&str) -> bool| frames.iter().position(|it| it.place.is_some_and(is));
+        placed(|place| !is_elsewhere(place))
+            .or_else(|| package.as_deref().and_then(of))
+            .or_else(|| placed(is_of_a_dependency))
+            .or_else(|| of(frames.iter().rev().find(|it| it.place.is_none())?.package()))
+    };
+    let shown = |(id, frames): (&str, Vec<Frame<'_>>)| {
+        Some((id.parse().ok()?, frames.get(innermost(&frames)?)?.shown(root)))
+    };
+    threads().filter_map(shown).collect()
+}
+
+/// A frame that is not of [`NOT_THE_PROGRAM`].
+struct Frame<'a> {
+    name: String,
+    /// Its Rust file and its line, if the program has debug information.
+    place: Option<&'a str>,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads `#13 0x0000560761ad5578 in hang::store::load (rx=...) at src/store.rs:12`, or without debug information
+    /// `#4  0x00005615c3d0af89 in hang::store::load::hb95d7ba9bcf7fe29 ()`.
+    fn parse(line: &'a str) -> Option<Self> {
+        let (_, rest) = line.strip_prefix('#')?.split_once(' ')?;
+        let rest = rest.trim_start();
+        let rest = match rest.starts_with("0x") {
+            true => rest.split_once(" in ")?.1,
+            false => rest,
+        };
+        let name = without_hashes(rest.split_once(" (")?.0);
+        let place = rest.rsplit_once(" at ").map(|(_, place)| place);
+        let path = name.trim_start_matches(['<', '&', '(']);
+        let is_rust = place.map_or(name.contains("::"), |place| place.contains(".rs:"));
+        let is_of_the_program = !NOT_THE_PROGRAM.iter().any(|it| path.starts_with(it));
+        (is_rust && is_of_the_program).then_some(Self { name, place })
+    }
+
+    /// The crate that it is in: `app` of `<app::Job as Trait>::run`.
+    fn package(&self) -> &str {
+        let path = self.name.trim_start_matches(['<', '&', '(']);
+        path.split_once("::").map_or(path, |(package, _)| package)
+    }
+
+    fn shown(&self, root: &str) -> String {
+        let name = &self.name;
+        self.place.map_or_else(|| name.clone(), |it| format!("{name} ({})", shortened(it, root)))
+    }
+}
+
+/// A name without what tells two builds apart: `::hb95d7ba9bcf7fe29` at its end, or `[e28293b1aa0f68bd]` after a crate.
+fn without_hashes(name: &str) -> String {
+    let is_hash = |it: &str| it.len() > 8 && it.bytes().all(|it| it.is_ascii_hexdigit());
+    let name = match name.rsplit_once("::h") {
+        Some((name, hash)) if is_hash(hash) => name,
+        _ => name,
+    };
+    let mut parts = name.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |name, part| match part.split_once(']') {
+        Some((hash, rest)) if is_hash(hash) => name + rest,
+        _ => name + "[" + part,
+    })
 }
 
 fn is_elsewhere(place: &str) -> bool {
@@ -118,5 +173,37 @@ mod tests {
             of_the_program(STACKS, "/home/u/hang/"),
             expected.map(|(id, it)| (id, it.to_owned()))
         );
+    }
+
+    /// As gdb 13 prints it of a release build, with fewer frames.
+    const NAMES: &str = "\nprocess 13916, by gdb:\n[New LWP 13954]\n\n\
+        Thread 4 (Thread 0x7f68 (LWP 13957) \"stripped\"):\n\
+        #0  syscall () at ../sysdeps/unix/sysv/linux/x86_64/syscall.S:38\n\
+        #1  0x000055ad6260908f in ?? ()\n\n\
+        Thread 3 (Thread 0x7f68 (LWP 13955) \"other\"):\n\
+        #0  syscall () at ../sysdeps/unix/sysv/linux/x86_64/syscall.S:38\n\
+        #1  0x00005615c3d07466 in flume::Receiver<T>::wait::h24fb4a1e157f1849 ()\n\
+        #2  0x00005615c3d0af89 in rayon_core::sleep::wait::hb95d7ba9bcf7fe29 ()\n\
+        #3  0x00005615c3d0af89 in rayon_core::main_loop::hb95d7ba9bcf7fe29 ()\n\n\
+        Thread 2 (Thread 0x7fcdd21cf6c0 (LWP 13954) \"loader\"):\n\
+        #0  syscall () at ../sysdeps/unix/sysv/linux/x86_64/syscall.S:38\n\
+        #1  0x00005615c3d2b786 in <std[e28293b1aa0f68bd]::thread::thread::Thread>::park ()\n\
+        #2  0x00005615c3d07466 in flume::Receiver<T>::recv::h24fb4a1e157f1849 ()\n\
+        #3  0x00005615c3d0af89 in <hang[e28293b1aa0f68bd]::store::Load as hang::Work>::run ()\n\
+        #4  0x00005615c3d0a5a3 in rayon_core::main_loop::hb95d7ba9bcf7fe29 ()\n\n\
+        Thread 1 (Thread 0x7fcdd21d07c0 (LWP 13916) \"hang\"):\n\
+        #5  0x00005615c3d0b8d5 in std::thread::lifecycle::JoinInner<T>::join::h02be8856ab218122 ()\n\
+        #6  0x00005615c3d0ae38 in hang::main::hc662c61618493fd7 ()\n\
+        #9  0x00005615c3d32804 in std[e28293b1aa0f68bd]::rt::lang_start_internal ()\n\
+        #10 0x00005615c3d0b315 in main ()\n";
+
+    #[test]
+    fn without_debug_information_the_program_is_the_crate_with_main() {
+        let expected = [
+            (13955, "rayon_core::sleep::wait"),
+            (13954, "<hang::store::Load as hang::Work>::run"),
+            (13916, "hang::main"),
+        ];
+        assert_eq!(of_the_program(NAMES, "/"), expected.map(|(id, it)| (id, it.to_owned())));
     }
 }
