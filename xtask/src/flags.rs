@@ -1,6 +1,8 @@
 //! The options of every command, and the parsers of their values.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    ffi::OsString, fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
+};
 
 use clap::{Args, Parser, ValueEnum};
 use lab::{probe::Signal, sandbox::Input};
@@ -216,7 +218,7 @@ pub struct Console {
     pub time: Option<Duration>,
 
     /// The local port for tokio-console; 0 takes a free one and prints it
-    #[arg(long, value_name = "PORT", default_value_t = 6669)]
+    #[arg(long, value_name = "PORT", default_value_t = 6669, value_parser = whole_number(0..=u16::MAX))]
     pub port: u16,
 }
 
@@ -410,6 +412,7 @@ pub struct Notebooks {
 ///
 /// The exit code is 0 if no trial failed, 1 if one did, 2 for a usage error, 130 if interrupted.
 #[derive(Clone, Debug, Args)]
+#[command(override_usage = "cargo xtask probe [OPTIONS] [--] COMMAND [ARGUMENT]...")]
 pub struct Probe {
     /// Run the command this many times [default: 50, or 200 with --chaos; no limit with
     /// --for or --until-failure]
@@ -425,12 +428,11 @@ pub struct Probe {
     pub until_failure: bool,
 
     /// Run this many CPU-busy threads during the trials
-    #[arg(long, value_name = "N", default_value_t = 0,
-          value_parser = clap::value_parser!(u32).range(..1000))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number(0..=1000_u32))]
     pub load: u32,
 
     /// Run this many trials at a time [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = whole_number(1..=1000_u32))]
     pub jobs: Option<u32>,
 
     /// How long a trial may run before it is killed and counts as hung
@@ -520,6 +522,7 @@ pub struct Book {
         value_name = "PORT",
         default_value_t = 0,
         hide_default_value = true,
+        value_parser = whole_number(0..=u16::MAX),
         conflicts_with = "build"
     )]
     pub port: u16,
@@ -592,6 +595,21 @@ pub struct Shard {
 
 const MOST_SHARDS: usize = 1000;
 
+/// Parses a whole number in this range.
+fn whole_number<N>(
+    range: RangeInclusive<N>,
+) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static
+where
+    N: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            format!("expected a whole number from {} to {}", range.start(), range.end())
+        })
+    }
+}
+
 impl FromStr for Shard {
     type Err = String;
 
@@ -613,7 +631,6 @@ impl FromStr for Shard {
     }
 }
 
-/// Parses a time that is not zero: `10`, `2.5`, `90s`, `1m30s`.
 /// `null`, `open` or a file.
 fn input(text: &str) -> Result<Input, std::convert::Infallible> {
     Ok(match text {

@@ -237,6 +237,8 @@ fn folder(requested: Option<&Path>, workspace: &Workspace) -> Result<PathBuf> {
 /// The progress of a probe.
 struct Trials {
     progress: Progress,
+    /// How many commands take turns.
+    commands: usize,
     ended: usize,
     failed: usize,
 }
@@ -256,7 +258,7 @@ impl Trials {
         };
         let progress = Progress::start(trials, template);
         progress.message("0 failed".to_owned());
-        Self { progress, ended: 0, failed: 0 }
+        Self { progress, commands, ended: 0, failed: 0 }
     }
 
     /// Counts a trial, and prints a line for the first trial of each kind of failure.
@@ -266,9 +268,14 @@ impl Trials {
         self.progress.step();
         self.progress.message(format!("{} failed", self.failed));
         if is_new_failure {
-            self.progress.note(&format!("trial {}: {}", trial.number, trial.end));
+            let of = match (self.commands, trial.command) {
+                (1, _) => "",
+                (_, 0) => " of A",
+                _ => " of B",
+            };
+            self.progress.note(&format!("trial {}{of}: {}", trial.number, trial.end));
         }
-        let Self { progress, ended, failed } = self;
+        let Self { progress, ended, failed, .. } = self;
         progress.line(|| format!("{}, {failed} failed", plural(*ended, "trial")));
     }
 }

@@ -310,6 +310,21 @@ fn every_listing_of_the_book_is_compiled() {
     assert!(listings > 0);
 }
 
+/// Its users copy them, and the kit needs Rust 1.85. That Rust does not compile their dependencies here, so it cannot say.
+#[test]
+fn no_program_of_the_kit_has_a_chain_of_lets_which_needs_rust_1_88() {
+    let folders =
+        ["core", "leak-strategy"].map(|it| root().join("crates").join(it).join("examples"));
+    let mut programs = Vec::new();
+    folders.iter().for_each(|folder| rust_files(folder, &mut programs));
+    assert!(!programs.is_empty());
+    for program in programs {
+        let text = fs::read_to_string(&program).unwrap();
+        let chained = text.lines().find(|line| line.contains("&& let "));
+        assert_eq!(chained, None, "{}", program.display());
+    }
+}
+
 #[test]
 fn a_module_is_a_file_of_its_name() {
     fn look(folder: &Path) {

@@ -20,11 +20,15 @@ use std::{error::Error, sync::mpsc, time::Duration};
 
 use sundown::{
     Guarded, RuntimeOwner, Session,
+    limit::within,
     oneshot::{self, Sender},
     session::Confirmation,
 };
 
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the loop may take to close the tabs.
+const TABS: Duration = Duration::from_secs(2);
 
 /// What is posted to the loop, from any thread.
 enum Action {
@@ -94,7 +98,8 @@ async fn log_out(session: Session, post: mpsc::Sender<Action>) {
     let (confirm, closed) = oneshot::channel();
     // If the loop is gone, nobody confirms, and nobody wants the answer.
     let _ = post.send(Action::CloseTabs(confirm));
-    let _ = closed.await;
+    // If it is stuck, the session's error says where the handles were made that it has.
+    let _ = within(TABS, closed).await;
     let answer = session.close(LIMIT).await;
     let answer = answer.map(|report| report.confirmation).map_err(|error| error.to_string());
     let _ = post.send(Action::LoggedOut(answer));

@@ -68,11 +68,11 @@ mod plugin {
 
     /// The host's exit handler: `atexit`, or whatever it has.
     pub fn at_exit() {
-        if let Some(Err(error)) = OBJECTS.get().map(|objects| objects.close_blocking(BRIEF))
-            && let CloseErrorKind::StillHeld = error.kind
-        {
-            let left: usize = error.held.iter().map(|held| held.handles).sum();
-            println!("plugin: {left} object is still the host's");
+        if let Some(Err(error)) = OBJECTS.get().map(|objects| objects.close_blocking(BRIEF)) {
+            if let CloseErrorKind::StillHeld = error.kind {
+                let left: usize = error.held.iter().map(|held| held.handles).sum();
+                println!("plugin: {left} object is still the host's");
+            }
         }
         // When this returns, every task and every thread has ended.
         match RUNTIME.shutdown_blocking(LIMIT) {

@@ -15,7 +15,7 @@
 //! // there is no reactor running, must be called from the context of a Tokio 1.x runtime
 //! // sundown: an unnamed thread has no runtime context, and the call at src/main.rs:2 needed …
 //! // sundown: instead, call it with a runtime that is running and stays so: `handle.spawn(…)` …
-//! // sundown: SD0001, docs/src/explain/SD0001.md
+//! // sundown: SD0001, docs/src/explain/SD0001.md in the repository of sundown
 //! ```
 //!
 //! # A call, or a destructor
@@ -169,7 +169,7 @@ impl fmt::Display for Explanation {
         }
         writeln!(f)?;
         writeln!(f, "sundown: instead, {}", advice::instead(*cause, place))?;
-        writeln!(f, "sundown: {code}, docs/src/explain/{code}.md")
+        writeln!(f, "sundown: {code}, docs/src/explain/{code}.md in the repository of sundown")
     }
 }
 

@@ -35,14 +35,16 @@ use sundown::{
         plan::ExitPlan,
         resource::{Policy, Resource},
     },
+    limit::within,
     oneshot::{self, Sender},
     session::Confirmation,
 };
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
-/// How long a user would wait for a logout.
-const LOGOUT: Duration = Duration::from_secs(10);
+/// How long the loop may take to close the tabs, and how long a logout may take after that.
+const TABS: Duration = Duration::from_secs(2);
+const LOGOUT: Duration = Duration::from_secs(8);
 
 /// How long the exit may take, and each thing that it tears down.
 const EXIT: Duration = Duration::from_secs(5);
@@ -215,7 +217,8 @@ async fn log_out(session: Session, post: mpsc::Sender<Event>) {
     let (confirm, closed) = oneshot::channel();
     // If the loop is gone, nobody confirms, and nobody wants the answer.
     let _ = post.send(Event::CloseTabs(confirm));
-    let _ = closed.await;
+    // If it is stuck, the session's error says where the handles were made that it has.
+    let _ = within(TABS, closed).await;
     let answer = session.close(LOGOUT).await;
     let answer = answer.map(|report| report.confirmation).map_err(AnyError::from);
     let _ = post.send(Event::LoggedOut(answer));

@@ -3,7 +3,7 @@
 //! Pools and clients often have a destructor that needs a runtime context. Drop the last handle on a thread that has
 //! none, such as a GUI's or an interpreter's, and it panics. Keep a handle in a task, and the files stay open. Let a
 //! task not yield, and the process does not end. This crate drops such values where their destructors can run, says
-//! when everything has ended, and keeps a limit on every wait.
+//! when everything has ended, and keeps the limit that you set.
 //!
 //! ```
 //! use std::{thread, time::Duration};
@@ -21,7 +21,7 @@
 //! let session = Session::new("login")?;
 //! let client = session.guard(client)?; // use it as before, clone it, drop it anywhere
 //! let tab = client.clone();
-//! thread::spawn(move || drop(tab)); // a thread without a context: the bare client would panic here
+//! thread::spawn(move || drop(tab)); // no context here: a bare client, dropped last, would panic
 //! drop(client);
 //! let report = session.close_blocking(Duration::from_secs(5))?; // Err: names the handles that are left
 //! println!("{report}");
@@ -51,17 +51,18 @@
 //!
 //! # When you need none of it
 //!
-//! If `#[tokio::main]` owns everything and nothing outlives it, you need none of this: values are dropped inside of the
-//! runtime, where their destructors can run. If your tasks end when they are asked to, `CancellationToken` and
-//! `TaskTracker` of tokio-util are enough. If a process may simply die, let it: committed rows are on disk, and
+//! If `#[tokio::main]` owns everything, you need none of this: values are dropped inside of the runtime, where their
+//! destructors can run. There are two exceptions: a static or a thread-local that has a value whose destructor needs a
+//! runtime, and a closure of `spawn_blocking` that may never return, such as a read of standard input. If your tasks end
+//! when they are asked to, `CancellationToken` and `TaskTracker` of tokio-util are enough. If a process may simply die, let it: committed rows are on disk, and
 //! the system frees the rest.
 //!
 //! # What an `Ok` says
 //!
 //! An `Ok` says that everything it covers has ended; [`NotCovered`] lists what it does not cover. Each report and each
 //! error prints as one sentence (`{}`, and an error also by `{:?}`), so `fn main() -> Result<(), Box<dyn Error>>` says
-//! what is left and what to do. A call that reached its limit can be repeated. No public function panics, and no destructor of
-//! this crate blocks a worker of a runtime.
+//! what is left and what to do. A call that reached its limit can be repeated. No public function panics, unless code of yours
+//! that it runs does, and no destructor of this crate blocks a worker of a runtime.
 //!
 //! Asynchronous forms have the plain name (`close`), blocking ones end in `_blocking` (`close_blocking`).
 //!

@@ -352,7 +352,7 @@ fn a_command_that_cannot_run_is_a_usage_error() {
         (&["--timeout", "0", "true"], "expected more than 0"),
         (&["--timeout", "soon", "true"], "1m30s"),
         (&["--timeout", "1e300", "true"], "that is too long"),
-        (&["--load", "many", "true"], "--load"),
+        (&["--load", "many", "true"], "expected a whole number from 0 to 1000"),
         (&["--compare", "no-such-command-at-all", "true"], "no-such-command-at-all"),
         (&["--compare", "sh 'unclosed", "true"], "a quote is not closed"),
         (&["--compare", " ", "true"], "there is no command in --compare"),

@@ -140,8 +140,8 @@ pub(super) const fn instead(cause: Cause, place: &Place) -> &'static str {
     match (cause, place) {
         (Cause::NoContext, Place::Drop(_)) => {
             "hand the value to `sundown::teardown::teardown_blocking(value, limit)`, which needs no \
-             context and waits for what the destructor starts; or, if it is not `Send`, drop it \
-             below `let _context = handle.enter();`, with the handle of a runtime that is running"
+             context and waits for what the destructor starts, or put it into a `sundown::Session`, if it \
+             has clones; if it is not `Send`, drop it below `let _context = handle.enter();`, with the handle of a runtime that is running"
         }
         (Cause::NoContext, Place::Call) => {
             "call it with a runtime that is running and stays so: `handle.spawn(…)` and \
@@ -183,7 +183,8 @@ pub(super) const fn general(cause: Cause) -> &'static str {
         Cause::NoContext => {
             "if it is a call, use a runtime that is running: `handle.spawn(…)`, \
              `handle.block_on(…)`, or `let _context = handle.enter();` before it; if it is a \
-             destructor, hand the value to `sundown::teardown::teardown_blocking(value, limit)`"
+             destructor, hand the value to `sundown::teardown::teardown_blocking(value, limit)`, or put it \
+             into a `sundown::Session`, if it has clones"
         }
         Cause::SecondPanic => {
             "prevent the first one, which is explained above: `catch_unwind` cannot help where two \

@@ -22,7 +22,8 @@ pub struct Refused<T> {
 
 fn why_refused(forked_from: Option<u32>) -> String {
     match forked_from {
-        None => "is closing and takes no new value; tear the value down yourself".to_owned(),
+        None => "is closed, or is closing, and takes no new value; tear the value down yourself"
+            .to_owned(),
         Some(process) => format!(
             "belongs to process {process}, which this one was forked from; start a session in this \
              process"

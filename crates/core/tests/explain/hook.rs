@@ -63,7 +63,10 @@ impl Stderr {
         assert!(original < explained, "{}", self.0);
         let [happened, instead, named] = self.explanations()[..] else { panic!("{}", self.0) };
         assert!(happened.contains(words), "no {words:?} in {}", self.0);
-        assert_eq!(named, format!("sundown: {code}, docs/src/explain/{code}.md"));
+        assert_eq!(
+            named,
+            format!("sundown: {code}, docs/src/explain/{code}.md in the repository of sundown")
+        );
         instead.strip_prefix("sundown: instead, ").unwrap_or_else(|| panic!("{}", self.0))
     }
 }

@@ -51,7 +51,10 @@ fn a_pool_that_dies_without_a_context_is_explained_in_three_lines() {
         assert!(lines[0].contains(words), "{stderr}");
         assert!(lines[1].contains("handle.enter()"), "{stderr}");
         assert!(lines[1].contains("sundown::teardown::teardown_blocking"), "{stderr}");
-        assert_eq!(lines[2], "sundown: SD0001, docs/src/explain/SD0001.md");
+        assert_eq!(
+            lines[2],
+            "sundown: SD0001, docs/src/explain/SD0001.md in the repository of sundown"
+        );
     }
 }
 
