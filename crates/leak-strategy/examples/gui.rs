@@ -39,6 +39,7 @@ use sundown::{
     oneshot::{self, Sender},
     session::Confirmation,
 };
+use tokio::{sync::Notify, time::sleep};
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
@@ -209,7 +210,10 @@ async fn log_in(user: &'static str, store: &Path) -> Result<Login, AnyError> {
     let path = store.join("store.sqlite3");
     // On the runtime of the login: what the client spawns has to end with it.
     let client = runtime.spawn("client", move |_stop| Client::log_in(user, path))?.await??;
-    Ok(Login { client: session.guard(client)?, session })
+    let client = session.guard(client)?;
+    // Without this the client's task would get no stop signal, and each logout would wait for it for two seconds.
+    session.before_close_with(&client, async |client| client.stop_sync())?;
+    Ok(Login { session, client })
 }
 
 /// Runs in the background, where it may wait for the loop and for the session.
@@ -228,6 +232,7 @@ async fn log_out(session: Session, post: mpsc::Sender<Event>) {
 #[derive(Clone)]
 struct Client {
     user: &'static str,
+    stop: Arc<Notify>,
     /// The real wrapper of a pooled connection, around a real file.
     _connection: Arc<SyncWrapper<File>>,
 }
@@ -236,7 +241,23 @@ impl Client {
     async fn log_in(user: &'static str, path: PathBuf) -> Result<Self, AnyError> {
         let open = move || File::create(path);
         let connection = SyncWrapper::new(deadpool_runtime::Runtime::Tokio1, open).await?;
-        Ok(Self { user, _connection: Arc::new(connection) })
+        let stop = Arc::new(Notify::new());
+        drop(tokio::spawn(sync(Arc::clone(&stop))));
+        Ok(Self { user, stop, _connection: Arc::new(connection) })
+    }
+
+    fn stop_sync(&self) {
+        self.stop.notify_one();
+    }
+}
+
+/// A task of the client's own, such as an SDK has.
+async fn sync(stop: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            () = sleep(Duration::from_millis(100)) => {} // It asks the server for what is new.
+        }
     }
 }
 
