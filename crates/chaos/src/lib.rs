@@ -10,6 +10,8 @@
     allow(dead_code, reason = "there is no tracer")
 )]
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod crash;
 mod ending;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod filter;

@@ -35,7 +35,7 @@ use rustix::{
 };
 
 use crate::{
-    filter,
+    crash, filter,
     place::Place,
     policy::{Decisions, LONGEST, Policy, Trial},
     report::Report,
@@ -89,6 +89,7 @@ pub(crate) fn run(
         held: BinaryHeap::new(),
         got_on: 0,
         ending: None,
+        crashes: HashMap::new(),
         report: Report::new(policy, seed),
         ended: None,
     };
@@ -159,6 +160,8 @@ struct Tracer<'a> {
     got_on: u32,
     /// The process that comes to its end, if its threads are held only then.
     ending: Option<i32>,
+    /// The last signal of each process that may end it, and where its thread was.
+    crashes: HashMap<i32, (i32, String)>,
     report: Report,
     ended: Option<Ended>,
 }
@@ -224,6 +227,13 @@ impl Tracer<'_> {
             if let Some(task) = self.tasks.remove(&task) {
                 self.is_over(task);
             }
+            // A handler may have taken the signal.
+            if let (Some((last, place)), Ended::Signalled(signal)) =
+                (self.crashes.remove(&task), ended)
+                && last == signal
+            {
+                eprintln!("hold-threads: {place}");
+            }
             if task == self.root {
                 self.ended = Some(ended);
             }
@@ -275,6 +285,9 @@ impl Tracer<'_> {
             }
             // A signal is about to be delivered. A group stop has none, and does not last.
             0 if ptrace::getsiginfo(Pid::from_raw(task)) != Err(Errno::EINVAL) => {
+                let process = self.tasks.get(&task).map_or(task, |it| it.process);
+                let crash = crash::describe(process, task, signal);
+                self.crashes.extend(crash.map(|place| (process, (signal, place))));
                 go_on(task, Signal::try_from(signal).ok());
             }
             _ => go_on(task, None),

@@ -40,9 +40,10 @@ const PROGRAMS: [(&str, fn()); 6] = [
     ("exits-while-threads-start", exits_while_threads_start),
 ];
 
-const TESTS: [(&str, fn()); 13] = [
+const TESTS: [(&str, fn()); 14] = [
     ("it_ends_as_the_program_does", it_ends_as_the_program_does),
     ("input_output_and_signals_pass", input_output_and_signals_pass),
+    ("a_crash_has_its_thread_and_its_file", a_crash_has_its_thread_and_its_file),
     ("children_threads_and_programs_are_followed", children_threads_and_programs_are_followed),
     ("a_rare_race_becomes_frequent", a_rare_race_becomes_frequent),
     ("places_are_counted_by_thread", places_are_counted_by_thread),
@@ -254,6 +255,18 @@ fn input_output_and_signals_pass() {
     kill(Pid::from_raw(i32::try_from(waits.id()).unwrap()), Signal::SIGTERM).unwrap();
     let ended = waits.wait_with_output().unwrap();
     assert_eq!((&*ended.stdout, ended.status.code()), (&b"asked\n"[..], Some(4)));
+}
+
+fn a_crash_has_its_thread_and_its_file() {
+    let said = |command: &[&str]| String::from_utf8(run("none", 1, command).stderr).unwrap();
+    let crashed = said(&["sh", "-c", "kill -SEGV $$"]);
+    assert!(crashed.starts_with("hold-threads: thread `sh` got SIGSEGV in libc"), "{crashed}");
+    // That of a child, too; not one that somebody handles, nor another signal.
+    let child = said(&["sh", "-c", "sh -c 'kill -BUS $$'; true"]);
+    assert!(child.contains("hold-threads: thread `sh` got SIGBUS in libc"), "{child}");
+    for other in ["trap : SEGV; kill -SEGV $$", "kill -KILL $$"] {
+        assert_eq!(said(&["sh", "-c", other]), "", "{other}");
+    }
 }
 
 fn children_threads_and_programs_are_followed() {
