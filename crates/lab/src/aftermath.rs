@@ -2,7 +2,7 @@
 //!
 //! Linux only: both come from `/proc`. Elsewhere nothing is seen.
 
-#[cfg(any(target_os = "linux", test))]
+#[cfg(any(target_os = "linux", fuzzing, test))]
 mod frames;
 
 use std::{fmt, path::Path};
@@ -79,6 +79,12 @@ pub(crate) struct Whose<'a> {
     pub(crate) group: u32,
     /// A limit that is inherited.
     pub(crate) mark: Mark,
+}
+
+/// For each thread, by its id, the function that is shown, by what gdb has printed.
+#[cfg(fuzzing)]
+pub(crate) fn functions(stacks: &str) -> Vec<(i32, String)> {
+    frames::of_the_program(stacks, "/")
 }
 
 #[cfg(target_os = "linux")]

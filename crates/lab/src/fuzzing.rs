@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a panic is what the fuzzer looks for")]
 
 use crate::{
+    aftermath,
     report_pipe::{self, Line},
     stderr,
 };
@@ -18,10 +19,14 @@ pub fn report(bytes: &[u8]) {
     }
 }
 
-/// Finds the panics and the errors in what a program has written to standard error.
+/// Finds the panics and the errors in what a program has written to standard error, and the functions in what gdb has
+/// written of its threads.
 pub fn standard_error(text: &str) {
     for panic in stderr::panics(text) {
         assert!(!panic.site.contains('\n') && !panic.message.contains('\n'), "{panic:?}");
     }
     let _ = stderr::signature(text);
+    for (_, function) in aftermath::functions(text) {
+        assert!(!function.is_empty() && !function.contains('\n'), "{function:?}");
+    }
 }
