@@ -19,6 +19,10 @@ import etcd_clients
 # How many operations each library does at once.
 OPERATIONS = 20
 
+# How long valkey-glide waits for a connection or an answer, in milliseconds. Its own quarter of a second passes on a
+# busy machine, and its error would be taken for a failed exit.
+LIMIT = 30_000
+
 
 class Valkey:
     """valkey-glide."""
@@ -28,10 +32,14 @@ class Valkey:
         self.valkey = None
 
     async def open(self):
-        from glide import GlideClient, GlideClientConfiguration, NodeAddress
+        import glide
 
-        node = NodeAddress(self.host, int(self.port))
-        self.valkey = await GlideClient.create(GlideClientConfiguration([node]))
+        configuration = glide.GlideClientConfiguration(
+            [glide.NodeAddress(self.host, int(self.port))],
+            request_timeout=LIMIT,
+            advanced_config=glide.AdvancedGlideClientConfiguration(connection_timeout=LIMIT),
+        )
+        self.valkey = await glide.GlideClient.create(configuration)
 
     async def close(self):
         await self.valkey.close()
