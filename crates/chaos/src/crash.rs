@@ -11,18 +11,30 @@ use nix::{
 /// What a processor raises: a wrong address, a wrong instruction.
 const RAISED: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
-/// ``thread `loader` got SIGSEGV in libplugin.so``. The thread has stopped before the signal's delivery. `None` if it is
-/// another signal, or the thread has been killed meanwhile.
-pub(crate) fn describe(process: i32, thread: i32, signal: i32) -> Option<String> {
+/// Where a thread was.
+#[derive(Debug)]
+pub(crate) struct Crash {
+    /// The processor raised the signal, and nobody sent it. A handler may send it again.
+    pub(crate) is_raised: bool,
+    pub(crate) text: String,
+}
+
+/// ``thread `loader` got SIGSEGV in libplugin.so``; `was sent` in place of `got`, if not the processor raised it. The thread
+/// has stopped before the signal's delivery. `None` if it is another signal, or the thread has been killed meanwhile.
+pub(crate) fn describe(process: i32, thread: i32, signal: i32) -> Option<Crash> {
     let signal = Signal::try_from(signal).ok().filter(|_| RAISED.contains(&signal))?;
     let at = ptrace::getregs(Pid::from_raw(thread)).ok()?.rip;
+    // Positive if the kernel has a reason; from kill(2) and tgkill(2) it is not.
+    let is_raised = ptrace::getsiginfo(Pid::from_raw(thread)).ok()?.si_code > 0;
+    let got = if is_raised { "got" } else { "was sent" };
     let read = |file| fs::read_to_string(format!("/proc/{process}/{file}")).ok();
     let name = read(format!("task/{thread}/comm"))?;
     let place = mapped(&read("maps".to_owned())?, at).map_or_else(
         || "where nothing is mapped: its code is gone, or it called what is no function".to_owned(),
         |file| format!("in {file}"),
     );
-    Some(format!("thread `{}` got {signal} {place}", name.trim_end()))
+    let text = format!("thread `{}` {got} {signal} {place}", name.trim_end());
+    Some(Crash { is_raised, text })
 }
 
 /// The file, without its folder, in which an address is. The lines are as in

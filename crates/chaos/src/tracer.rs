@@ -35,7 +35,8 @@ use rustix::{
 };
 
 use crate::{
-    crash, filter,
+    crash::{self, Crash},
+    filter,
     place::Place,
     policy::{Decisions, LONGEST, Policy, Trial},
     report::Report,
@@ -160,8 +161,8 @@ struct Tracer<'a> {
     got_on: u32,
     /// The process that comes to its end, if its threads are held only then.
     ending: Option<i32>,
-    /// The last signal of each process that may end it, and where its thread was.
-    crashes: HashMap<i32, (i32, String)>,
+    /// For a process and a signal that may end it, where the thread was that got it.
+    crashes: HashMap<(i32, i32), Crash>,
     report: Report,
     ended: Option<Ended>,
 }
@@ -227,13 +228,13 @@ impl Tracer<'_> {
             if let Some(task) = self.tasks.remove(&task) {
                 self.is_over(task);
             }
-            // A handler may have taken the signal.
-            if let (Some((last, place)), Ended::Signalled(signal)) =
-                (self.crashes.remove(&task), ended)
-                && last == signal
+            // Another signal, or one that was handled, has not ended it.
+            if let Ended::Signalled(signal) = ended
+                && let Some(crash) = self.crashes.get(&(task, signal))
             {
-                eprintln!("hold-threads: {place}");
+                eprintln!("hold-threads: {}", crash.text);
             }
+            self.crashes.retain(|(process, _), _| *process != task);
             if task == self.root {
                 self.ended = Some(ended);
             }
@@ -286,8 +287,11 @@ impl Tracer<'_> {
             // A signal is about to be delivered. A group stop has none, and does not last.
             0 if ptrace::getsiginfo(Pid::from_raw(task)) != Err(Errno::EINVAL) => {
                 let process = self.tasks.get(&task).map_or(task, |it| it.process);
-                let crash = crash::describe(process, task, signal);
-                self.crashes.extend(crash.map(|place| (process, (signal, place))));
+                let earlier = self.crashes.get(&(process, signal));
+                let is_sent_again =
+                    |it: &Crash| earlier.is_some_and(|earlier| earlier.is_raised && !it.is_raised);
+                let crash = crash::describe(process, task, signal).filter(|it| !is_sent_again(it));
+                self.crashes.extend(crash.map(|it| ((process, signal), it)));
                 go_on(task, Signal::try_from(signal).ok());
             }
             _ => go_on(task, None),

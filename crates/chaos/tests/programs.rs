@@ -260,10 +260,10 @@ fn input_output_and_signals_pass() {
 fn a_crash_has_its_thread_and_its_file() {
     let said = |command: &[&str]| String::from_utf8(run("none", 1, command).stderr).unwrap();
     let crashed = said(&["sh", "-c", "kill -SEGV $$"]);
-    assert!(crashed.starts_with("hold-threads: thread `sh` got SIGSEGV in libc"), "{crashed}");
+    assert!(crashed.starts_with("hold-threads: thread `sh` was sent SIGSEGV in libc"), "{crashed}");
     // That of a child, too; not one that somebody handles, nor another signal.
     let child = said(&["sh", "-c", "sh -c 'kill -BUS $$'; true"]);
-    assert!(child.contains("hold-threads: thread `sh` got SIGBUS in libc"), "{child}");
+    assert!(child.contains("hold-threads: thread `sh` was sent SIGBUS in libc"), "{child}");
     for other in ["trap : SEGV; kill -SEGV $$", "kill -KILL $$"] {
         assert_eq!(said(&["sh", "-c", other]), "", "{other}");
     }

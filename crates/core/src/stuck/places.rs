@@ -8,8 +8,7 @@ use backtrace::{Backtrace, BacktraceFrame, BacktraceSymbol};
 const KIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
 
 /// Where cargo keeps the code of others, and rustc that of the standard library.
-const ELSEWHERE: [&str; 4] =
-    ["/rustc/", "/rustlib/src/rust/library/", "/registry/src/", "/git/checkouts/"];
+const ELSEWHERE: [&str; 3] = ["/rustc/", "/rustlib/src/rust/library/", "/git/checkouts/"];
 
 /// Where there is no name to be found.
 const UNKNOWN: &str = "a place without a name: the program has no symbols";
@@ -63,6 +62,8 @@ fn is_elsewhere(file: &str) -> bool {
     let folders: Vec<_> = file.split('/').collect();
     ELSEWHERE.iter().any(|folder| file.contains(folder))
         || folders.windows(3).any(|it| it[0] == "vendor" && it[2] == "src")
+        // With the version, because the program may have a folder `registry`.
+        || folders.windows(4).any(|it| it[..2] == ["registry", "src"] && has_version(it[3]))
 }
 
 /// Whether a file is in a folder with a crate's name and version. So are all of others where paths were made short
@@ -188,12 +189,12 @@ mod tests {
     }
 
     const STACK: [&str; 6] = [
-        "<sundown_core::stuck::Noting as core::clone::Clone>::clone @ /home/me/.cargo/registry/src/a/sundown/src/stuck.rs @ 1:1",
-        "tokio::time::sleep::Sleep::poll_elapsed @ /home/me/.cargo/registry/src/a/tokio/src/time/sleep.rs @ 1:1",
+        "<sundown_core::stuck::Noting as core::clone::Clone>::clone @ /home/me/.cargo/registry/src/a/sundown-0.1.0/src/stuck.rs @ 1:1",
+        "tokio::time::sleep::Sleep::poll_elapsed @ /home/me/.cargo/registry/src/a/tokio-1.54.0/src/time/sleep.rs @ 1:1",
         "poll<app::inner::{async_fn_env#0}> @ /rustc/abc/library/core/src/future/future.rs @ 1:1",
         "app::inner::{{closure}} @ /app/src/inner.rs @ 7:9",
         "app::outer::{{closure}}::{{closure}} @ /app/src/outer.rs @ 3:5",
-        "sundown_core::stuck::poll @ /home/me/.cargo/registry/src/a/sundown/src/stuck.rs @ 1:1",
+        "sundown_core::stuck::poll @ /home/me/.cargo/registry/src/a/sundown-0.1.0/src/stuck.rs @ 1:1",
     ];
 
     fn without_lines(stack: &[&'static str]) -> Vec<&'static str> {
@@ -218,9 +219,14 @@ mod tests {
             let stack = stack(&[library, STACK[3], STACK[5]]);
             assert_eq!(place(&stack), "/app/src/inner.rs:7:9 (app::inner)", "{library}");
         }
-        for own in
-            ["/app/src/job.rs", "/app-2/src/job.rs", "/app-1.2.3/src/job.rs", "/vendor/src/job.rs"]
-        {
+        for own in [
+            "/app/src/job.rs",
+            "/app-2/src/job.rs",
+            "/app-1.2.3/src/job.rs",
+            "/vendor/src/job.rs",
+            "/registry/src/job.rs",
+            "/app/registry/src/store/job.rs",
+        ] {
             let expected = format!("{own}:1:1 (app::job)");
             let own = format!("app::job @ {own} @ 1:1");
             assert_eq!(place(&stack(&[STACK[1], &own, STACK[5]])), expected);

@@ -4,24 +4,16 @@
 /// those of the program do: `src/condvar.rs`.
 pub(super) const WHOLE_PATHS: &str = "set filename-display absolute";
 
-/// What is not the program: the functions of these crates. An idle worker of Tokio waits in the last three.
-const NOT_THE_PROGRAM: [&str; 8] = [
-    "std::",
-    "core::",
-    "alloc::",
-    "tokio::",
-    "sundown_core::",
-    "mio::",
-    "parking_lot::",
-    "parking_lot_core::",
-];
+/// What is not the program: these crates. An idle worker of Tokio waits in the last three.
+const NOT_THE_PROGRAM: [&str; 8] =
+    ["std", "core", "alloc", "tokio", "sundown_core", "mio", "parking_lot", "parking_lot_core"];
 
 /// The folders of Tokio and of the last three, without their versions. With line tables only, a function's name does not
 /// say its crate.
 const NOT_THE_FOLDER: [&str; 4] = ["tokio", "mio", "parking_lot", "parking_lot_core"];
 
-/// Where the sources of the standard library and of dependencies are.
-const ELSEWHERE: [&str; 4] = ["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
+/// Where the sources of the standard library and of dependencies from git are.
+const ELSEWHERE: [&str; 3] = ["/rustc/", "/rustlib/src/", "/git/checkouts/"];
 
 /// For each thread, by its id, the innermost function that is the program's own, with its place:
 /// `server::load (src/main.rs:7)`. If all are those of dependencies, the innermost that is neither of the standard
@@ -75,24 +67,56 @@ impl<'a> Frame<'a> {
             true => rest.split_once(" in ")?.1,
             false => rest,
         };
-        let name = without_hashes(rest.split_once(" (")?.0);
+        let name = without_hashes(without_arguments(rest)?);
         let place = rest.rsplit_once(" at ").map(|(_, place)| place);
-        let path = name.trim_start_matches(['<', '&', '(']);
         let is_rust = place.map_or(name.contains("::"), |place| place.contains(".rs:"));
-        let is_of_the_program = !NOT_THE_PROGRAM.iter().any(|it| path.starts_with(it));
+        // A name without a path may be of any crate.
+        let is_of_the_program = packages(&name).next().is_none()
+            || packages(&name).any(|it| !NOT_THE_PROGRAM.contains(&it));
         (is_rust && is_of_the_program).then_some(Self { name, place })
     }
 
-    /// The crate that it is in: `app` of `<app::Job as Trait>::run`.
+    /// The crate that it is in: `app` of `<app::Job as Trait>::run`, and of `<String as app::Job>::run`.
     fn package(&self) -> &str {
-        let path = self.name.trim_start_matches(['<', '&', '(']);
-        path.split_once("::").map_or(path, |(package, _)| package)
+        packages(&self.name).find(|it| !NOT_THE_PROGRAM.contains(it)).unwrap_or(&self.name)
     }
 
     fn shown(&self, root: &str) -> String {
         let name = &self.name;
         self.place.map_or_else(|| name.clone(), |it| format!("{name} ({})", shortened(it, root)))
     }
+}
+
+/// The crates of a function's type and trait, or of the function.
+fn packages(name: &str) -> impl Iterator<Item = &str> {
+    let (of_type, of_trait) = match name.strip_prefix('<').and_then(|it| it.split_once(" as ")) {
+        Some((of_type, of_trait)) => (of_type, Some(of_trait)),
+        None => (name, None),
+    };
+    [Some(of_type), of_trait].into_iter().flatten().filter_map(|path| {
+        let path = path.trim_start_matches(['<', '&', '(', '[', '*']);
+        let path =
+            ["mut ", "const ", "dyn "].iter().fold(path, |path, it| path.trim_start_matches(it));
+        let (package, _) = path.split_once("::")?;
+        package.chars().all(|it| it.is_alphanumeric() || it == '_').then_some(package)
+    })
+}
+
+/// The name before ` (rx=…) at src/store.rs:12`. It may have parentheses of its own: `wait<(u8, (u8, u8))>`.
+fn without_arguments(frame: &str) -> Option<&str> {
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for (at, character) in frame.char_indices() {
+        match character {
+            '(' if depth == 0 && before == ' ' => return Some(frame[..at].trim_end()),
+            '<' | '(' | '[' | '{' => depth += 1,
+            '>' if before == '-' => {}
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        before = character;
+    }
+    None
 }
 
 /// A name without what tells two builds apart: `::hb95d7ba9bcf7fe29` at its end, or `[e28293b1aa0f68bd]` after a crate.
@@ -127,6 +151,12 @@ fn is_of_a_dependency(place: &str) -> bool {
 /// A file's path from its crate's folder on, if it is in the registry or in a folder `vendor`.
 fn in_a_dependency(place: &str) -> Option<&str> {
     let registry = place.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
+    // `tokio-1.54.1/src/…`, and not a folder of the program that is called so.
+    let has_version = |path: &str| {
+        let folder = path.split('/').next().unwrap_or_default();
+        folder.rsplit('-').any(|it| it.starts_with(char::is_numeric) && it.contains('.'))
+    };
+    let registry = registry.filter(|(_, path)| has_version(path));
     let vendored =
         || place.split_once("/vendor/").filter(|(_, it)| it.split('/').nth(1) == Some("src"));
     registry.or_else(vendored).map(|(_, path)| path)
@@ -196,6 +226,58 @@ mod tests {
         #6  0x00005615c3d0ae38 in hang::main::hc662c61618493fd7 ()\n\
         #9  0x00005615c3d32804 in std[e28293b1aa0f68bd]::rt::lang_start_internal ()\n\
         #10 0x00005615c3d0b315 in main ()\n";
+
+    #[test]
+    fn a_frame_has_the_whole_name_and_the_crate_of_its_type_or_trait() {
+        for (line, name, package) in [
+            (
+                "#1  0x01 in zoo::wait<(u8, (u8, u8))> (x=(1, (2, 3))) at src/a.rs:1",
+                "zoo::wait<(u8, (u8, u8))>",
+                "zoo",
+            ),
+            (
+                "#1  0x01 in <alloc::string::String as zoo::Job>::run (self=0x1) at a.rs:1",
+                "<alloc::string::String as zoo::Job>::run",
+                "zoo",
+            ),
+            (
+                "#1  0x01 in <fn(u8) -> (u8, u8) as zoo::Job>::run ()",
+                "<fn(u8) -> (u8, u8) as zoo::Job>::run",
+                "zoo",
+            ),
+            (
+                "#1  <&mut zoo::Job as core::future::Future>::poll ()",
+                "<&mut zoo::Job as core::future::Future>::poll",
+                "zoo",
+            ),
+            (
+                "#1  0x01 in <[u8] as zoo::Job>::run::h24fb4a1e157f1849 ()",
+                "<[u8] as zoo::Job>::run",
+                "zoo",
+            ),
+            ("#1  0x01 in core_app::main ()", "core_app::main", "core_app"),
+        ] {
+            let frame = Frame::parse(line).unwrap();
+            assert_eq!((&*frame.name, frame.package()), (name, package));
+        }
+        for line in [
+            "#1  0x01 in <alloc::vec::Vec<zoo::Job> as core::ops::drop::Drop>::drop ()",
+            "#1  0x01 in <F as core::ops::function::FnOnce<()>>::call_once ()",
+            "#1  0x01 in main ()",
+            "#1  0x01 in ?? ()",
+        ] {
+            assert!(Frame::parse(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_program_may_be_called_registry() {
+        assert!(!is_elsewhere("/home/u/app/registry/src/store/lib.rs:7"));
+        assert!(is_elsewhere(
+            "/home/u/.cargo/registry/src/index.crates.io-6f17/flume-0.11.1/src/lib.rs:9"
+        ));
+        assert!(is_elsewhere("/r/registry/src/index-6f17/a-b-1.0.0-rc.1/src/lib.rs:9"));
+    }
 
     #[test]
     fn without_debug_information_the_program_is_the_crate_with_main() {
