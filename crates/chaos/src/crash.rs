@@ -33,7 +33,7 @@ pub(crate) fn describe(process: i32, thread: i32, signal: i32) -> Option<Crash> 
         || "where nothing is mapped: its code is gone, or it called what is no function".to_owned(),
         |file| format!("in {file}"),
     );
-    let text = format!("thread `{}` {got} {signal} {place}", name.trim_end());
+    let text = format!("thread `{}` {got} {signal} {place}", name.trim_end().escape_debug());
     Some(Crash { is_raised, text })
 }
 

@@ -192,7 +192,10 @@ pub(super) fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
         } else if !stacks.contains(FRAME) {
             text.push_str("    no functions: gdb is not installed or may not attach\n");
         } else if threads.iter().all(|it| it.called_by.is_none()) && stacks.contains(NO_NAME) {
-            text.push_str("    no functions: the program has no symbols (it was stripped, or replaced since it began)\n");
+            text.push_str(
+                "    no functions: no symbols of a Rust program are there (it was stripped, or \
+                 replaced since it began, or is none)\n",
+            );
         }
     }
     let _ = writeln!(text, "    rerun: {}", first.rerun);

@@ -426,7 +426,7 @@ fn a_hang_of_a_release_build_shows_the_functions_without_their_lines() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_hang_of_a_stripped_program_says_why_it_shows_no_functions() {
-    let expected = "no functions: the program has no symbols (it was stripped";
+    let expected = "no functions: no symbols of a Rust program are there (it was stripped";
     shows_where_it_hangs("-Cstrip=symbols", &[expected]);
 }
 

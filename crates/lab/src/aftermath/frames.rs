@@ -5,8 +5,17 @@
 pub(super) const WHOLE_PATHS: &str = "set filename-display absolute";
 
 /// What is not the program: these crates. An idle worker of Tokio waits in the last three.
-const NOT_THE_PROGRAM: [&str; 8] =
-    ["std", "core", "alloc", "tokio", "sundown_core", "mio", "parking_lot", "parking_lot_core"];
+const NOT_THE_PROGRAM: [&str; 9] = [
+    "std",
+    "core",
+    "alloc",
+    "test",
+    "tokio",
+    "sundown_core",
+    "mio",
+    "parking_lot",
+    "parking_lot_core",
+];
 
 /// The folders of Tokio and of the last three, without their versions. With line tables only, a function's name does not
 /// say its crate.
@@ -19,7 +28,8 @@ const ELSEWHERE: [&str; 3] = ["/rustc/", "/rustlib/src/", "/git/checkouts/"];
 /// `server::load (src/main.rs:7)`. If all are those of dependencies, the innermost that is neither of the standard
 /// library, nor of Tokio, nor of the kit. A place below `root`, which ends with a slash, is shown without it.
 ///
-/// A program without debug information has names only, and its own are those of the crate with `main`.
+/// A program without debug information has names only. Its own are those of the crate with `main`, else those of the
+/// crate that a shared library or the program is called by.
 pub(super) fn of_the_program(stacks: &str, root: &str) -> Vec<(i32, String)> {
     stacks.split("\nprocess ").flat_map(|process| of_a_process(process, root)).collect()
 }
@@ -28,23 +38,27 @@ pub(super) fn of_the_program(stacks: &str, root: &str) -> Vec<(i32, String)> {
 fn of_a_process(text: &str, root: &str) -> Vec<(i32, String)> {
     let threads = || {
         text.split("\nThread ").skip(1).filter_map(|stack| {
-            let (id, _) = stack.split_once("(LWP ")?.1.split_once(')')?;
+            let (id, rest) = stack.split_once("(LWP ")?.1.split_once(')')?;
             let frames: Vec<_> = stack.lines().filter_map(Frame::parse).collect();
-            Some((id, frames))
+            Some((id, rest.split('"').nth(1).unwrap_or_default(), frames))
         })
     };
-    // The first thread has the process's number.
-    let main = threads().find(|(id, _)| text.starts_with(&format!("{id},")));
-    let package = main.and_then(|(_, frames)| Some(frames.last()?.package().to_owned()));
+    // The first thread has the process's number, and mostly its name.
+    let first = threads().find(|(id, ..)| text.starts_with(&format!("{id},")));
+    let (called, main) = first.map_or(("", None), |(_, called, frames)| {
+        (called, frames.iter().find_map(Frame::package_of_main).map(str::to_owned))
+    });
     let innermost = |frames: &[Frame<'_>]| {
         let of = |package: &str| frames.iter().position(|it| it.package() == package);
         let placed = |is: fn(&str) -> bool| frames.iter().position(|it| it.place.is_some_and(is));
         placed(|place| !is_elsewhere(place))
-            .or_else(|| package.as_deref().and_then(of))
+            .or_else(|| main.as_deref().and_then(of))
+            .or_else(|| frames.iter().position(|it| it.file.is_some_and(|file| it.is_called(file))))
+            .or_else(|| frames.iter().position(|it| it.place.is_none() && it.is_called(called)))
             .or_else(|| placed(is_of_a_dependency))
             .or_else(|| of(frames.iter().rev().find(|it| it.place.is_none())?.package()))
     };
-    let shown = |(id, frames): (&str, Vec<Frame<'_>>)| {
+    let shown = |(id, _, frames): (&str, &str, Vec<Frame<'_>>)| {
         Some((id.parse().ok()?, frames.get(innermost(&frames)?)?.shown(root)))
     };
     threads().filter_map(shown).collect()
@@ -55,6 +69,8 @@ struct Frame<'a> {
     name: String,
     /// Its Rust file and its line, if the program has debug information.
     place: Option<&'a str>,
+    /// If it has none: the shared library that it is in.
+    file: Option<&'a str>,
 }
 
 impl<'a> Frame<'a> {
@@ -69,11 +85,26 @@ impl<'a> Frame<'a> {
         };
         let name = without_hashes(without_arguments(rest)?);
         let place = rest.rsplit_once(" at ").map(|(_, place)| place);
+        let file = rest.rsplit_once(") from ").and_then(|(_, path)| path.rsplit('/').next());
         let is_rust = place.map_or(name.contains("::"), |place| place.contains(".rs:"));
         // A name without a path may be of any crate.
         let is_of_the_program = packages(&name).next().is_none()
             || packages(&name).any(|it| !NOT_THE_PROGRAM.contains(&it));
-        (is_rust && is_of_the_program).then_some(Self { name, place })
+        (is_rust && is_of_the_program).then_some(Self { name, place, file })
+    }
+
+    /// Its crate, if it is that crate's `main`.
+    fn package_of_main(&self) -> Option<&str> {
+        self.name.strip_suffix("::main").filter(|package| !package.contains("::"))
+    }
+
+    /// Whether a file or a process has its crate's name: `libext.so`, `ext.abi3.so`, and of a test `ext-1f3a9c02d5`.
+    fn is_called(&self, file: &str) -> bool {
+        let stem = file.split('.').next().unwrap_or(file).replace('-', "_");
+        let stem = stem.strip_prefix("lib").unwrap_or(&stem);
+        let rest = stem.strip_prefix(self.package());
+        let is_hash = |it: &str| it.bytes().all(|it| it.is_ascii_hexdigit());
+        rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('_').is_some_and(is_hash))
     }
 
     /// The crate that it is in: `app` of `<app::Job as Trait>::run`, and of `<String as app::Job>::run`.
@@ -226,6 +257,29 @@ mod tests {
         #6  0x00005615c3d0ae38 in hang::main::hc662c61618493fd7 ()\n\
         #9  0x00005615c3d32804 in std[e28293b1aa0f68bd]::rt::lang_start_internal ()\n\
         #10 0x00005615c3d0b315 in main ()\n";
+
+    /// Of a thread of a process, and what is shown.
+    fn shown(process: &str, frames: &str) -> Option<String> {
+        let text = format!(
+            "\nprocess 7, by gdb:\n\nThread 1 (Thread 0x7f (LWP 7) \"{process}\"):\n{frames}"
+        );
+        of_the_program(&text, "/").pop().map(|(_, function)| function)
+    }
+
+    #[test]
+    fn where_main_is_not_on_the_stack_the_file_or_the_process_has_the_crates_name() {
+        let extension = "#1  0x01 in ext::wait::h24fb4a1e157f1849 () from /v/site-packages/ext.abi3.so\n\
+            #2  0x01 in pyo3::impl_::trampoline::trampoline () from /v/site-packages/ext.abi3.so\n\
+            #3  0x01 in PyEval_EvalCode () from /usr/lib/libpython3.11.so.1.0\n";
+        assert_eq!(shown("python3", extension).as_deref(), Some("ext::wait"));
+        let test = "#1  0x01 in flume::wait ()\n#2  0x01 in my_app::chan::wait ()\n\
+            #3  0x01 in test::__rust_begin_short_backtrace::<core::result::Result<(), String>, fn() -> u8> ()\n";
+        assert_eq!(shown("my_app-1f3a9c02", test).as_deref(), Some("my_app::chan::wait"));
+        let deep =
+            "#1  0x01 in deep::visit ()\n#2  0x01 in dep::walk ()\n#3  0x01 in dep::walk ()\n";
+        assert_eq!(shown("deep", deep).as_deref(), Some("deep::visit"));
+        assert_eq!(shown("other", deep).as_deref(), Some("dep::walk"));
+    }
 
     #[test]
     fn a_frame_has_the_whole_name_and_the_crate_of_its_type_or_trait() {
