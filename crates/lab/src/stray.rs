@@ -150,13 +150,16 @@ mod linux {
     }
 
     impl Process {
-        /// `number (name) state parent group …`. The name may contain parentheses.
+        /// `number (name) state parent group …`, and as the twentieth the number of threads. The name may contain
+        /// parentheses. If the first thread has ended before the others, the state is that of an ended process.
         pub(crate) fn read(pid: i32) -> Option<Self> {
             let stat = fs::read_to_string(path(pid, "stat")).ok()?;
             let mut words = stat.rsplit_once(')')?.1.split_whitespace();
-            let has_ended = matches!(words.next()?, "Z" | "X");
+            let first_has_ended = matches!(words.next()?, "Z" | "X");
             let mut number = || words.next()?.parse().ok();
-            Some(Self { parent: number()?, group: number()?, has_ended })
+            let (parent, group) = (number()?, number()?);
+            let is_alone = words.nth(14)?.parse().is_ok_and(|threads: u32| threads <= 1);
+            Some(Self { parent, group, has_ended: first_has_ended && is_alone })
         }
     }
 }

@@ -430,15 +430,42 @@ fn a_hang_of_a_stripped_program_says_why_it_shows_no_functions() {
     shows_where_it_hangs("-Cstrip=symbols", &[expected]);
 }
 
-/// What a report shows of [`HANGS`], compiled with an option.
+/// Its first thread ends alone, by the system call, and another stays.
+const FIRST_ENDS: &str = r#"use std::thread;
+unsafe extern "C" {
+    fn syscall(number: i64, ...) -> i64;
+}
+fn main() {
+    let stays = thread::Builder::new().name("stays".to_owned()).spawn(|| loop { thread::park() });
+    stays.unwrap();
+    let exit = if cfg!(target_arch = "x86_64") { 60 } else { 93 };
+    unsafe { syscall(exit, 0) };
+}
+"#;
+
 #[cfg(target_os = "linux")]
-fn shows_where_it_hangs(option: &str, by_gdb: &[&str]) {
+#[test]
+fn a_hang_whose_first_thread_has_ended_shows_the_others() {
     let workspace = Workspace::empty();
-    workspace.write("hangs.rs", HANGS);
+    compile(&workspace, FIRST_ENDS, "--edition=2024");
+    let ran = workspace.run(&["probe", "--trials", "1", "--timeout", "1", "--", "./hangs"]);
+    ran.expect_code(1).says(", thread `stays`: sleeps");
+}
+
+#[cfg(target_os = "linux")]
+fn compile(workspace: &Workspace, program: &str, option: &str) {
+    workspace.write("hangs.rs", program);
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compile = Command::new(rustc);
     compile.args([option, "hangs.rs"]).current_dir(workspace.root());
     Ran::of(compile).expect_code(0);
+}
+
+/// What a report shows of [`HANGS`], compiled with an option.
+#[cfg(target_os = "linux")]
+fn shows_where_it_hangs(option: &str, by_gdb: &[&str]) {
+    let workspace = Workspace::empty();
+    compile(&workspace, HANGS, option);
     let looks = "sleep 60 & gdb -p $! -batch -nx -ex 'thread apply all bt 1' 2>&1; kill $!";
     let looked = Command::new("sh").args(["-c", looks]).output().unwrap();
     let can_look = String::from_utf8_lossy(&looked.stdout).contains("#0 ");
