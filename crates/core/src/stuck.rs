@@ -7,8 +7,8 @@
 //! use std::time::Duration;
 //! use sundown::TaskGroup;
 //!
-//! sundown::stuck::note_awaits(true);
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), sundown::SpawnError> {
+//! sundown::stuck::note_awaits(true);
 //! let group = TaskGroup::new("connections");
 //! group.spawn("connection", |_| async {
 //!     std::future::pending::<()>().await;
