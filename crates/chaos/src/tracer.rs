@@ -10,7 +10,9 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
     env,
     ffi::OsString,
-    fs, io, mem,
+    fs,
+    io::{self, Write as _},
+    mem,
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
     sync::{
@@ -232,7 +234,8 @@ impl Tracer<'_> {
             if let Ended::Signalled(signal) = ended
                 && let Some(crash) = self.crashes.get(&(task, signal))
             {
-                eprintln!("hold-threads: {}", crash.text);
+                // Nobody may read it any more.
+                let _ = writeln!(io::stderr(), "hold-threads: {}", crash.text);
             }
             self.crashes.retain(|(process, _), _| *process != task);
             if task == self.root {

@@ -452,6 +452,41 @@ fn a_hang_whose_first_thread_has_ended_shows_the_others() {
     ran.expect_code(1).says(", thread `stays`: sleeps");
 }
 
+/// A thread calls what is no function, or reads what is no memory.
+const CRASHES: &str = r#"fn main() {
+    let is_call = std::env::args().nth(1).is_some();
+    let crash = move || unsafe {
+        match is_call {
+            true => std::mem::transmute::<usize, extern "C" fn()>(16)(),
+            false => drop(std::ptr::read_volatile(16 as *const u8)),
+        }
+    };
+    let _ = std::thread::Builder::new().name("crasher".to_owned()).spawn(crash).unwrap().join();
+}
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_crash_has_its_thread_and_its_file_where_threads_are_held() {
+    let workspace = Workspace::empty();
+    compile(&workspace, CRASHES, "-O");
+    for (arguments, place) in
+        [(&["./hangs"][..], "in hangs"), (&["./hangs", "call"], "where nothing is mapped")]
+    {
+        let held = ["probe", "--chaos", "--policy", "main", "--trials", "1", "--"];
+        let ran = workspace.run(&[&held[..], arguments].concat());
+        if ran.stderr.contains("--chaos traces the command") {
+            println!("skipped: holding threads: {ran}");
+            return;
+        }
+        ran.expect_code(1).says(&format!("thread `crasher` got SIGSEGV {place}"));
+        // Where nothing is traced, nobody sees it.
+        let bare = ["probe", "--trials", "1", "--"];
+        let ran = workspace.run(&[&bare[..], arguments].concat()).expect_code(1);
+        assert!(!ran.stdout.contains("got SIGSEGV"), "{ran}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 fn compile(workspace: &Workspace, program: &str, option: &str) {
     workspace.write("hangs.rs", program);

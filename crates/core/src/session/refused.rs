@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-/// The session took no new value or hook, because it is closing, or because this is a forked child. This
-/// returns the value.
+/// The session took no new value or hook, because it is closed or closing, or because this is a forked child.
+/// This returns the value.
 ///
-/// - If the session is closing, tear the value down yourself, by [`teardown`](crate::teardown()), unless
+/// - If the session is closed or closing, tear the value down yourself, by [`teardown`](crate::teardown()), unless
 ///   its destructor can run here.
 /// - In a forked child ([`forked_from`](Self::forked_from) is set), start a session of this process's
 ///   own and guard the value there.
