@@ -82,6 +82,9 @@ pub mod clock;
 #[cfg(loom)]
 pub mod fork;
 #[cfg(loom)]
+#[path = "teardown/grace.rs"]
+pub mod grace;
+#[cfg(loom)]
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;

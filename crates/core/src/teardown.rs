@@ -50,6 +50,7 @@
 //! values, guard what other threads have of it, and close it in a hook (experiment 58).
 
 mod batch;
+mod grace;
 mod hold;
 mod lane;
 pub(crate) mod reaper;

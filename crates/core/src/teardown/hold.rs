@@ -4,7 +4,8 @@ use std::{io, time::Duration};
 
 use tokio::runtime::Handle;
 
-use crate::{latch::Latch, panics, sync::Arc};
+use super::grace::{Found, Grace};
+use crate::{panics, sync::Arc};
 
 /// How long the blocking thread waits while a destructor runs, so that it exists when the destructor
 /// queues its first closure. It is released when the destructor has returned.
@@ -13,13 +14,7 @@ const LIMIT: Duration = Duration::from_millis(1);
 /// Keeps the blocking thread alive, with nothing to do, until it is needed.
 ///
 /// Without it, a destructor that queues a closure panics if the OS refuses a thread at that moment.
-pub(super) struct Hold(Arc<Held>);
-
-#[derive(Default)]
-struct Held {
-    begun: Latch,
-    returned: Latch,
-}
+pub(super) struct Hold(Arc<Grace>);
 
 impl Hold {
     /// Starts the blocking thread unless it exists, and makes it wait. The thread calls `takes_long` if the
@@ -32,13 +27,16 @@ impl Hold {
         handle: &Handle,
         takes_long: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        let hold = Self(Arc::new(Held::default()));
-        let held = Arc::clone(&hold.0);
+        let hold = Self(Arc::new(Grace::default()));
+        let grace = Arc::clone(&hold.0);
         let wait = move || {
-            // Woken or timed out: it must not wait longer either way.
-            let _ = held.begun.wait_blocking(Duration::MAX);
-            if !held.returned.wait_blocking(LIMIT) {
-                takes_long();
+            grace.wait();
+            loop {
+                match grace.look(LIMIT) {
+                    Found::NotBegun => {}
+                    Found::Runs => return takes_long(),
+                    Found::Returned => return,
+                }
             }
         };
         // If Tokio can start no thread, it panics and keeps the closure for the next thread. The
@@ -48,16 +46,19 @@ impl Hold {
         Ok(hold)
     }
 
-    /// Call this when the destructor begins, or is about to.
+    /// Call this when a destructor is about to begin: the blocking thread wakes up meanwhile.
+    pub(super) fn wake(&self) {
+        self.0.wake();
+    }
+
+    /// Call this when the destructor begins, and the lane can be asked for it.
     pub(super) fn begin(&self) {
-        self.0.begun.fire();
+        self.0.begin();
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // In this order: the thread does not wait in between.
-        self.0.returned.fire();
-        self.0.begun.fire();
+        self.0.end();
     }
 }

@@ -94,7 +94,7 @@ impl Lane {
     pub(super) fn give(&self, batch: Arc<Batch>) {
         // At once: its blocking thread wakes up while the lane's does.
         if let Some(hold) = &*lock(&self.hold) {
-            hold.begin();
+            hold.wake();
         }
         self.slot.serve(batch);
     }
@@ -156,6 +156,7 @@ impl Lane {
     }
 
     fn serve(&self, serving: Serving) {
+        preempt::before_the_batch_is_served();
         serving.site.serve(&serving.batch);
         *lock(&self.serving) = Some(serving.clone());
         self.serve_until_quiet(&serving);
@@ -281,8 +282,11 @@ fn drive(Serving { batch, site, runtime }: &Serving) {
 pub(super) mod preempt {
     #[cfg(test)]
     pub(in super::super) use super::tests::{
-        before_the_exit_is_recorded, before_the_fence_is_posted,
+        before_the_batch_is_served, before_the_exit_is_recorded, before_the_fence_is_posted,
     };
+
+    #[cfg(not(test))]
+    pub(in super::super) const fn before_the_batch_is_served() {}
 
     #[cfg(not(test))]
     pub(in super::super) const fn before_the_exit_is_recorded() {}
@@ -295,33 +299,46 @@ pub(super) mod preempt {
 mod tests {
     use std::{
         sync::{
-            Arc,
+            Arc, Mutex, MutexGuard,
             atomic::{AtomicBool, AtomicU64, Ordering},
         },
         thread,
         time::{Duration, Instant},
     };
 
-    use tokio::task::spawn_blocking;
+    use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
 
-    use crate::{limit::PLENTY, park, teardown::reaper::Reaper};
+    use crate::{limit::PLENTY, park, sync::lock, teardown::reaper::Reaper};
+
+    /// What one test does makes the supervisor look at the lanes of another.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        lock(&ALONE)
+    }
 
     /// How long a thread is delayed where that is the most harmful, in microseconds.
     static DELAY: AtomicU64 = AtomicU64::new(0);
 
-    fn delay() {
-        match DELAY.load(Ordering::Relaxed) {
+    /// The same, where a lane's thread has been given a batch.
+    static DELAY_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+    fn delay(by: &AtomicU64) {
+        match by.load(Ordering::Relaxed) {
             0 => {}
             delay => thread::sleep(Duration::from_micros(delay)),
         }
     }
 
+    pub(in super::super) fn before_the_batch_is_served() {
+        delay(&DELAY_BEFORE);
+    }
+
     pub(in super::super) fn before_the_exit_is_recorded() {
-        delay();
+        delay(&DELAY);
     }
 
     pub(in super::super) fn before_the_fence_is_posted() {
-        delay();
+        delay(&DELAY);
     }
 
     /// Starts a closer, which takes this long.
@@ -340,6 +357,7 @@ mod tests {
     /// With a fence that vouches for more than its epoch, some of these are early.
     #[test]
     fn a_thread_that_is_preempted_on_its_way_out_vouches_for_no_later_value() {
+        let _alone = alone();
         let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
         let mut early = 0;
         for (delay, round) in
@@ -358,5 +376,30 @@ mod tests {
         }
         DELAY.store(0, Ordering::Relaxed);
         assert_eq!(early, 0);
+    }
+
+    /// Waits for a timer, which needs the second thread of a lane.
+    struct Sleeps;
+
+    impl Drop for Sleeps {
+        fn drop(&mut self) {
+            Handle::current().block_on(sleep(Duration::from_millis(1)));
+        }
+    }
+
+    /// If the time counts before the destructor has begun, the second thread never comes.
+    #[test]
+    fn a_lane_that_begins_late_gets_a_second_thread() {
+        let _alone = alone();
+        let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
+        for delay in [0, 500, 2_000, 8_000].repeat(3) {
+            // Until the lane is idle: then the blocking thread is woken together with it.
+            thread::sleep(Duration::from_millis(5));
+            DELAY_BEFORE.store(delay, Ordering::Relaxed);
+            reaper.take(Box::new(Sleeps));
+            let has_ended = park::wait(Box::pin(reaper.wait_quiescent()), PLENTY).is_some();
+            DELAY_BEFORE.store(0, Ordering::Relaxed);
+            assert!(has_ended, "a lane that begins {delay} µs late: {:?}", reaper.unfinished());
+        }
     }
 }

@@ -18,6 +18,7 @@ mod clock;
 mod closing_service;
 mod entry_gate;
 mod explore;
+mod grace;
 mod handle_count;
 mod lifecycle;
 mod pattern;
