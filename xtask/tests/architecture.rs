@@ -24,6 +24,15 @@ struct Package {
     name: String,
     manifest_path: PathBuf,
     dependencies: Vec<Dependency>,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+    src_path: PathBuf,
+    /// Whether `cargo test` builds it with its tests.
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -290,6 +299,28 @@ fn every_package_has_the_lints_of_the_workspace() {
         let manifest = fs::read_to_string(manifest_path).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name} has lints of its own");
     }
+}
+
+/// What has no tests is not built for them, which saves a newcomer seconds. A test there would never run.
+#[test]
+fn no_test_is_in_a_target_that_is_not_tested() {
+    let mut untested = 0;
+    for target in packages().into_iter().flat_map(|package| package.targets) {
+        let mut files = vec![target.src_path.clone()];
+        match &*target.kind[0] {
+            _ if target.test => continue,
+            "lib" => rust_files(target.src_path.parent().unwrap(), &mut files),
+            "bin" => {}
+            _ => continue,
+        }
+        untested += 1;
+        for file in files {
+            let has_test =
+                fs::read_to_string(&file).unwrap().lines().any(|it| it.trim() == "#[test]");
+            assert!(!has_test, "{}: `test = false` in its manifest", file.display());
+        }
+    }
+    assert!(untested > 0);
 }
 
 /// Listings that are included from files are compiled there.

@@ -72,18 +72,25 @@ fn every_example_prints_what_its_head_promises() {
     assert!(!sources.is_empty(), "there are no examples");
     // Without its feature it is not built.
     let is_built = |path: &Path| cfg!(feature = "service") || !path.ends_with("09_service.rs");
-    for source in sources.iter().filter(|source| is_built(source)) {
-        let promised = promised(source).expect("the head of an example says what it prints");
-        let mut ran = run(source);
-        // On a busy machine it is seen that Tokio counts a task for a moment after it has ended.
-        if name(source) == "17_server" && ran.stdout != promised.as_bytes() {
-            ran = run(source);
+    // Beside each other: most of the time they wait.
+    thread::scope(|scope| {
+        for source in sources.iter().filter(|source| is_built(source)) {
+            scope.spawn(|| prints_what_its_head_promises(source));
         }
-        let Output { status, stdout, stderr } = ran;
-        let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        assert!(status.success(), "{}: {status}\n{stdout}\n{stderr}", name(source));
-        assert_eq!(stdout, promised, "{}\n{stderr}", name(source));
+    });
+}
+
+fn prints_what_its_head_promises(source: &Path) {
+    let promised = promised(source).expect("the head of an example says what it prints");
+    let mut ran = run(source);
+    // On a busy machine it is seen that Tokio counts a task for a moment after it has ended.
+    if name(source) == "17_server" && ran.stdout != promised.as_bytes() {
+        ran = run(source);
     }
+    let Output { status, stdout, stderr } = ran;
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{}: {status}\n{stdout}\n{stderr}", name(source));
+    assert_eq!(stdout, promised, "{}\n{stderr}", name(source));
 }
 
 /// `panic` is what a stranger runs first.
