@@ -160,6 +160,7 @@ impl Lane {
         serving.site.serve(&serving.batch);
         *lock(&self.serving) = Some(serving.clone());
         self.serve_until_quiet(&serving);
+        preempt::before_the_batch_is_given_up();
         // Nobody can add a second thread any more. If there is one, it returns soon, and holds nobody up.
         let kept = lock(&self.serving).take();
         drop((kept, serving));
@@ -251,6 +252,10 @@ impl Lane {
         let serving = lock(&self.serving);
         let serving = serving.as_ref()?;
         let mut state = serving.batch.lock();
+        // It may be pending again, in another lane, before this one has seen that it was finished.
+        if !state.is_served_at(&serving.site) {
+            return None;
+        }
         let since = state.one_thread_may_not_suffice()?;
         if let Some(left) = SECOND_AFTER.checked_sub(since.elapsed()) {
             return Some(left);
@@ -282,8 +287,12 @@ fn drive(Serving { batch, site, runtime }: &Serving) {
 pub(super) mod preempt {
     #[cfg(test)]
     pub(in super::super) use super::tests::{
-        before_the_batch_is_served, before_the_exit_is_recorded, before_the_fence_is_posted,
+        before_the_batch_is_given_up, before_the_batch_is_served, before_the_exit_is_recorded,
+        before_the_fence_is_posted,
     };
+
+    #[cfg(not(test))]
+    pub(in super::super) const fn before_the_batch_is_given_up() {}
 
     #[cfg(not(test))]
     pub(in super::super) const fn before_the_batch_is_served() {}
@@ -322,11 +331,18 @@ mod tests {
     /// The same, where a lane's thread has been given a batch.
     static DELAY_BEFORE: AtomicU64 = AtomicU64::new(0);
 
+    /// The same, where a lane's thread sees that a batch was finished.
+    static DELAY_AFTER: AtomicU64 = AtomicU64::new(0);
+
     fn delay(by: &AtomicU64) {
         match by.load(Ordering::Relaxed) {
             0 => {}
             delay => thread::sleep(Duration::from_micros(delay)),
         }
+    }
+
+    pub(in super::super) fn before_the_batch_is_given_up() {
+        delay(&DELAY_AFTER);
     }
 
     pub(in super::super) fn before_the_batch_is_served() {
@@ -401,5 +417,19 @@ mod tests {
             DELAY_BEFORE.store(0, Ordering::Relaxed);
             assert!(has_ended, "a lane that begins {delay} µs late: {:?}", reaper.unfinished());
         }
+    }
+
+    /// If the first lane gets the second thread, the other's never comes.
+    #[test]
+    fn a_batch_that_is_pending_again_in_another_lane_gets_its_second_thread_there() {
+        let _alone = alone();
+        let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
+        DELAY_AFTER.store(50_000, Ordering::Relaxed);
+        for value in [Box::new(()) as Box<dyn Send>, Box::new(Sleeps)] {
+            reaper.take(value);
+            let has_ended = park::wait(Box::pin(reaper.wait_quiescent()), PLENTY).is_some();
+            assert!(has_ended, "{:?}", reaper.unfinished());
+        }
+        DELAY_AFTER.store(0, Ordering::Relaxed);
     }
 }
