@@ -2,14 +2,20 @@
 //! must not do, and so it panics, whoever holds the runtime. What does not wait, or waits on another
 //! thread, is clean. Page: `docs/src/10-runtime-in-async.md`.
 
-use std::sync::mpsc;
+use std::sync::{
+    atomic::{AtomicBool, Ordering},
+    mpsc,
+};
 
 use experiments::{
     prelude::*,
     probe::{Probe, probe},
 };
-use sundown::runtime::RuntimeOwner;
-use tokio::task::{block_in_place, spawn_blocking};
+use sundown::{runtime::RuntimeOwner, teardown::teardown};
+use tokio::{
+    runtime::{Builder, Handle},
+    task::{block_in_place, spawn_blocking},
+};
 
 fn main() -> ExitCode {
     experiment().run()
@@ -35,6 +41,8 @@ pub fn experiment() -> Experiment {
                 .cured(),
             hazard("block-on", Panicked, blocked_on)
                 .about("block_on of one runtime inside another"),
+            hazard("waits-in-drop", Panicked, waits_in_a_task)
+                .about("a destructor that waits by block_in_place, in a task that has the only worker"),
             control("shutdown-background", harmless(|inner| async { inner.shutdown_background() }))
                 .about("not waiting: shutdown_background() in a task"),
             control("block-in-place", harmless(|inner| async { block_in_place(|| drop(inner)) }))
@@ -44,10 +52,12 @@ pub fn experiment() -> Experiment {
             control("plain-thread", on_a_plain_thread).about("waiting on a plain thread"),
             cure("kit/block-on", blocked_on_owned)
                 .about("block_on of a runtime with an owner, inside another"),
+            cure("kit/waits-in-drop", waits_in_a_teardown)
+                .about("a destructor that waits by block_in_place; a teardown in place of the drop"),
         ])
         .kit_claim(
-            "A session's handle of a runtime can be dropped in async code, and one that has an \
-             owner can be blocked on.",
+            "A session's handle of a runtime can be dropped in async code, one that has an owner \
+             can be blocked on, and what waits in its destructor can be torn down.",
         )
 }
 
@@ -129,6 +139,42 @@ fn blocked_on_owned(scene: &Scene<'_>) -> TrialResult {
     scene.check("block_on did not panic", !panicked);
     scene.check("block_on returned the answer", answered.recv()? == Ok(42));
     let _ = owner.shutdown_blocking(PLENTY)?;
+    Ok(())
+}
+
+/// Whose destructor gives something back, and waits until that is done.
+struct Lease(Arc<AtomicBool>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let given_back = tokio::time::sleep(Duration::from_millis(1));
+        block_in_place(|| Handle::current().block_on(given_back));
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A runtime whose only worker is the thread that is in its `block_on`, a lease, and whether that was given
+/// back.
+fn leased() -> TrialResult<(Runtime, Lease, Arc<AtomicBool>)> {
+    let given_back = Arc::<AtomicBool>::default();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    Ok((runtime, Lease(Arc::clone(&given_back)), given_back))
+}
+
+fn waits_in_a_task(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, lease, given_back) = leased()?;
+    let ended = runtime.block_on(runtime.spawn(async { drop(lease) }));
+    scene.check("the drop panicked", ended.is_err_and(|error| error.is_panic()));
+    scene.check("it was not given back", !given_back.load(Ordering::Relaxed));
+    Ok(())
+}
+
+/// Nothing else happens in this process. So nobody but the teardown itself sees to it that its own runtime is
+/// driven while the destructor waits.
+fn waits_in_a_teardown(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, lease, given_back) = leased()?;
+    let _ = runtime.block_on(runtime.spawn(teardown(lease, PLENTY)))??;
+    scene.check("it was given back", given_back.load(Ordering::Relaxed));
     Ok(())
 }
 
