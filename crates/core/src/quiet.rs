@@ -80,12 +80,15 @@ impl Quiet {
         })
     }
 
-    /// Records that the last fence could not be posted, because no thread could be started. Its closure
-    /// is queued all the same, and may still run.
-    pub fn refused(&mut self, epoch: u64) {
-        if let Some(Fence { progress: Progress::Posted, .. }) = self.fence_of(epoch) {
+    /// Records that a fence could not be posted, because no thread could be started. Its closure is queued
+    /// all the same, and may still run. Returns whether it was the last fence, and has not run.
+    pub fn refused(&mut self, epoch: u64) -> bool {
+        let was_posted =
+            self.fence_of(epoch).is_some_and(|fence| fence.progress == Progress::Posted);
+        if was_posted {
             self.fence = None;
         }
+        was_posted
     }
 
     /// Records that the fence of this epoch runs on this thread.
@@ -108,6 +111,12 @@ impl Quiet {
     #[must_use]
     pub fn is_fence_pending(&self) -> bool {
         self.fence.is_some_and(|fence| fence.progress != Progress::Passed)
+    }
+
+    /// Whether the last fence has passed: what was queued before it has run.
+    #[must_use]
+    pub fn has_fence_passed(&self) -> bool {
+        self.fence.is_some_and(|fence| fence.progress == Progress::Passed)
     }
 
     /// Whether nothing is left that could start anything, if this many tasks are alive. See the head of
@@ -210,11 +219,11 @@ mod tests {
     fn a_fence_that_was_refused_is_posted_again_and_may_run_twice() {
         let quiet = after(|quiet| {
             let epoch = quiet.post().unwrap();
-            quiet.refused(epoch);
+            assert!(quiet.refused(epoch));
             assert_eq!(quiet.post(), Some(epoch));
             quiet.on_fence(epoch, 7);
             quiet.on_fence(epoch, 7);
-            quiet.refused(epoch);
+            assert!(!quiet.refused(epoch), "it has run");
             quiet.on_thread_exit(7);
         });
         assert!(quiet.is_quiet(0));

@@ -19,6 +19,9 @@ use crate::{
 /// a timer.
 const DRIVE_ANYWAY_AFTER: Duration = Duration::from_millis(5);
 
+/// How often that time doubles at most, for closures.
+const DOUBLES: u32 = 6;
+
 /// How often to check whether a task has appeared that needs a driver.
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -54,8 +57,11 @@ pub(super) struct State {
     pub(super) dropping: Option<Instant>,
     /// Since when a thread drives the lane's runtime.
     pub(super) driving: Option<Instant>,
-    /// When the last fence was posted.
+    /// When the first fence was posted of those since a fence has passed or a driver has stopped: how long the
+    /// closures before it may have been waiting for a driver.
     fence_posted: Option<Instant>,
+    /// How many drivers there were because a fence was late, since a value was dropped.
+    late_fences: u32,
     /// When the OS refused the blocking thread, if it has granted none since.
     refused: Option<Instant>,
     /// How long destructors ran, in total.
@@ -193,9 +199,14 @@ impl State {
         if self.driving.is_some() {
             return Step::Wait(None);
         }
+        let is_fence_late = tasks == 0 && self.dropping.is_none();
         let waiting_since = self.dropping.or(self.fence_posted);
-        let is_late = || waiting_since.is_some_and(|since| now - since >= DRIVE_ANYWAY_AFTER);
-        if tasks > 0 || is_late() {
+        // The end of the driver makes the fence void. If a late one only shows that threads are slow here, the
+        // next is given more time, or none would ever pass.
+        let doubled = if is_fence_late { self.late_fences.min(DOUBLES) } else { 0 };
+        let patience = DRIVE_ANYWAY_AFTER * (1 << doubled);
+        if tasks > 0 || waiting_since.is_some_and(|since| now - since >= patience) {
+            self.late_fences += u32::from(is_fence_late);
             self.driving = Some(now);
             self.quiet.begin();
             return Step::Drive;
@@ -211,7 +222,7 @@ impl State {
 
     fn post_fence(&mut self, now: Instant) -> Option<u64> {
         let epoch = self.quiet.post()?;
-        self.fence_posted = Some(now);
+        self.fence_posted.get_or_insert(now);
         Some(epoch)
     }
 
@@ -240,7 +251,12 @@ impl State {
         self.panicked += usize::from(panic.is_some());
         self.panics.extend(panic.filter(|_| self.panicked <= MESSAGES));
         self.tasks += tasks;
-        self.activity_ended();
+        self.late_fences = 0;
+        // Otherwise a closure from before may still wait for a driver, however many values come meanwhile.
+        if self.quiet.has_fence_passed() {
+            self.fence_posted = None;
+        }
+        self.quiet.end();
         if self.values.is_empty() && tasks == 0 { self.post_fence(now) } else { None }
     }
 
@@ -248,19 +264,17 @@ impl State {
     pub(super) fn drove(&mut self) {
         self.driving = None;
         (self.driver, self.driver_idle) = (None, None);
-        self.activity_ended();
-    }
-
-    fn activity_ended(&mut self) {
         self.quiet.end();
         self.fence_posted = None;
     }
 
-    /// Records that the OS refused the thread for a fence.
+    /// Records that the OS refused the thread for a fence, unless there has been another fence or a thread
+    /// since.
     pub(super) fn fence_was_refused(&mut self, epoch: u64) {
-        self.quiet.refused(epoch);
-        self.fence_posted = None;
-        self.thread_was_refused();
+        if self.quiet.refused(epoch) {
+            self.fence_posted = None;
+            self.thread_was_refused();
+        }
     }
 
     /// Whether the driver can stop: there is a value to drop, or nothing left to wait for. If not, this
@@ -298,7 +312,7 @@ impl State {
             return None;
         }
         (self.pending, self.site, self.fence_posted) = (false, None, None);
-        (self.has_second, self.in_period) = (false, 0);
+        (self.has_second, self.in_period, self.late_fences) = (false, 0, 0);
         self.period.take()
     }
 
@@ -379,5 +393,59 @@ mod tests {
         assert!(matches!(state.next_step(0), Step::Wait(Some(RETRY))));
         state.refused = Instant::now().checked_sub(RETRY);
         assert!(matches!(state.next_step(0), Step::Post(again) if again == epoch));
+    }
+
+    #[test]
+    fn a_refusal_that_is_recorded_late_does_not_count_for_a_later_fence() {
+        let mut state = running();
+        let early = state.returned(None, 0).unwrap();
+        state.values.push_back(Box::new(()));
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        assert!(state.returned(None, 0).is_some());
+        state.fence_was_refused(early);
+        assert!(!state.is_thread_refused() && state.fence_posted.is_some());
+    }
+
+    #[test]
+    fn a_fence_that_is_late_gets_a_driver_and_the_next_one_more_time() {
+        let mut state = running();
+        assert!(state.returned(None, 0).is_some());
+        state.fence_posted = Instant::now().checked_sub(DRIVE_ANYWAY_AFTER);
+        assert!(matches!(state.next_step(0), Step::Drive), "a closure may wait for a timer");
+        state.drove();
+        assert!(matches!(state.next_step(0), Step::Post(_)));
+        state.fence_posted = Instant::now().checked_sub(DRIVE_ANYWAY_AFTER);
+        assert!(matches!(state.next_step(0), Step::Wait(_)), "the threads may be slow");
+        state.fence_posted = Instant::now().checked_sub(DRIVE_ANYWAY_AFTER * 2);
+        assert!(matches!(state.next_step(0), Step::Drive));
+        state.drove();
+        state.values.push_back(Box::new(()));
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        assert!(state.returned(None, 0).is_some());
+        state.fence_posted = Instant::now().checked_sub(DRIVE_ANYWAY_AFTER);
+        assert!(matches!(state.next_step(0), Step::Drive), "a new value, and new closures");
+    }
+
+    #[test]
+    fn a_value_does_not_restart_the_time_of_a_fence_that_has_not_passed() {
+        let mut state = running();
+        state.values.push_back(Box::new(()));
+        state.values.push_back(Box::new(()));
+        assert!(state.returned(None, 0).is_none());
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        assert!(state.returned(None, 0).is_none());
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        let epoch = state.returned(None, 0).unwrap();
+        let posted = Instant::now().checked_sub(DRIVE_ANYWAY_AFTER);
+        state.fence_posted = posted;
+        state.values.push_back(Box::new(()));
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        let next = state.returned(None, 0).unwrap();
+        assert!(state.fence_posted == posted && next > epoch, "a closure before it may still run");
+        state.quiet.on_fence(next, 7);
+        state.values.push_back(Box::new(()));
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        state.quiet.on_thread_exit(7);
+        assert!(state.returned(None, 0).is_some() && state.fence_posted != posted, "none does");
     }
 }

@@ -235,10 +235,10 @@ impl Lane {
                 thread::sleep(RETRY);
             }
             if let Ok(hold) = self.hold_on(handle) {
-                if is_refused {
-                    self.was_refused.store(false, Ordering::Relaxed);
-                    batch.lock().thread_was_granted();
-                }
+                self.was_refused.store(false, Ordering::Relaxed);
+                // Also if it was refused for a fence: this may be the last one, and then no other could be had
+                // for the next fence.
+                batch.lock().thread_was_granted();
                 return hold;
             }
             is_refused = true;
@@ -311,13 +311,24 @@ mod tests {
             Arc, Mutex, MutexGuard,
             atomic::{AtomicBool, AtomicU64, Ordering},
         },
+        task::Wake,
         thread,
         time::{Duration, Instant},
     };
 
-    use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
+    use tokio::{
+        runtime::{Builder, Handle},
+        task::spawn_blocking,
+        time::sleep,
+    };
 
-    use crate::{limit::PLENTY, park, sync::lock, teardown::reaper::Reaper};
+    use crate::{
+        limit::PLENTY,
+        park,
+        sync::lock,
+        teardown::{batch::Batch, reaper::Reaper, site::Site},
+        waker::Helpers,
+    };
 
     /// What one test does makes the supervisor look at the lanes of another.
     fn alone() -> MutexGuard<'static, ()> {
@@ -374,7 +385,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_preempted_on_its_way_out_vouches_for_no_later_value() {
         let _alone = alone();
-        let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
+        let reaper = Reaper::start(&Helpers::none()).unwrap();
         let mut early = 0;
         for (delay, round) in
             [60, 200, 500].into_iter().flat_map(|delay| (0..300).map(move |round| (delay, round)))
@@ -407,7 +418,7 @@ mod tests {
     #[test]
     fn a_lane_that_begins_late_gets_a_second_thread() {
         let _alone = alone();
-        let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
+        let reaper = Reaper::start(&Helpers::none()).unwrap();
         for delay in [0, 500, 2_000, 8_000].repeat(3) {
             // Until the lane is idle: then the blocking thread is woken together with it.
             thread::sleep(Duration::from_millis(5));
@@ -423,7 +434,7 @@ mod tests {
     #[test]
     fn a_batch_that_is_pending_again_in_another_lane_gets_its_second_thread_there() {
         let _alone = alone();
-        let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
+        let reaper = Reaper::start(&Helpers::none()).unwrap();
         DELAY_AFTER.store(50_000, Ordering::Relaxed);
         for value in [Box::new(()) as Box<dyn Send>, Box::new(Sleeps)] {
             reaper.take(value);
@@ -431,5 +442,81 @@ mod tests {
             assert!(has_ended, "{:?}", reaper.unfinished());
         }
         DELAY_AFTER.store(0, Ordering::Relaxed);
+    }
+
+    /// If each driver that comes because a fence is late voids it, and so does the next, this never ends.
+    #[test]
+    fn a_batch_whose_blocking_threads_are_always_slow_is_finished() {
+        let _alone = alone();
+        let reaper = Reaper::start(&Helpers::none()).unwrap();
+        DELAY.store(20_000, Ordering::Relaxed);
+        reaper.take(Box::new(()));
+        let has_ended = park::wait(Box::pin(reaper.wait_quiescent()), PLENTY).is_some();
+        DELAY.store(0, Ordering::Relaxed);
+        assert!(has_ended, "{:?}", reaper.unfinished());
+    }
+
+    /// Starts a closure that waits for a timer, which needs a driver.
+    struct ClosesSlowly(Arc<AtomicBool>);
+
+    impl Drop for ClosesSlowly {
+        fn drop(&mut self) {
+            let ended = Arc::clone(&self.0);
+            drop(spawn_blocking(move || {
+                Handle::current().block_on(sleep(Duration::from_millis(1)));
+                ended.store(true, Ordering::SeqCst);
+            }));
+        }
+    }
+
+    /// If each value restarts the time after which there is a driver, there is none before the values end.
+    #[test]
+    fn a_closure_that_waits_for_a_timer_ends_while_values_come() {
+        let _alone = alone();
+        let reaper = Reaper::start(&Helpers::none()).unwrap();
+        let ended = Arc::<AtomicBool>::default();
+        reaper.take(Box::new(ClosesSlowly(Arc::clone(&ended))));
+        let began = Instant::now();
+        while !ended.load(Ordering::SeqCst) && began.elapsed() < Duration::from_secs(5) {
+            reaper.take(Box::new(()));
+            let next = Instant::now() + Duration::from_micros(500);
+            while Instant::now() < next {
+                thread::yield_now();
+            }
+        }
+        let has_ended = ended.load(Ordering::SeqCst);
+        assert!(park::wait(Box::pin(reaper.wait_quiescent()), PLENTY).is_some());
+        assert!(has_ended, "not before the values ended");
+    }
+
+    /// If it is not woken then, both threads of the lane wait for ever.
+    #[test]
+    fn a_driver_that_waits_for_a_fence_is_woken_when_the_os_refuses_the_thread() {
+        /// More than any system has for the stack of a thread.
+        const TOO_MUCH: usize = usize::MAX >> 3;
+
+        struct Woken(AtomicBool);
+
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+
+        let refusing = Builder::new_current_thread().thread_stack_size(TOO_MUCH).build().unwrap();
+        let batch = Arc::new(Batch::of(Helpers::none()));
+        let mut state = batch.lock();
+        state.quiet.begin();
+        state.dropping = Some(Instant::now());
+        let epoch = state.returned(None, 0).unwrap();
+        state.quiet.begin();
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Arc::clone(&woken).into();
+        assert!(!state.can_stop_driving(0, &waker), "it waits for the fence");
+        drop(state);
+        Site::post_fence(refusing.handle(), &batch, epoch);
+        let mut state = batch.lock();
+        assert!(state.is_thread_refused() && state.can_stop_driving(0, &waker));
+        assert!(woken.0.load(Ordering::SeqCst), "nobody says so");
     }
 }

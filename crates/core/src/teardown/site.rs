@@ -117,7 +117,10 @@ impl Site {
         // Tokio panics if it can start no thread. The fence is queued all the same, and runs with the
         // next. So it is asked again only when there are threads.
         if is_refused || panics::catch(|| drop(handle.spawn_blocking(fence))).is_err() {
-            batch.lock().fence_was_refused(epoch);
+            let mut state = batch.lock();
+            state.fence_was_refused(epoch);
+            // A driver may be waiting for the fence.
+            batch.changed(state);
         }
     }
 
