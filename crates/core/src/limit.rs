@@ -11,7 +11,7 @@ mod clock;
 use std::{
     fmt,
     future::{Future, pending, poll_fn},
-    io,
+    io, mem,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -145,8 +145,29 @@ pub(crate) async fn threads_have_ended(
         }
         let soon = Instant::now() + pause;
         pause = LONGEST_PAUSE.min(pause * 2);
-        until(deadline.map_or(Some(soon), |end| Some(end.min(soon))), pending::<()>()).await;
+        pause_until(deadline.map_or(soon, |end| end.min(soon))).await;
     }
+}
+
+/// Waits for a moment, after which the caller looks again. If no thread can be started to keep the time, the
+/// caller looks at once, but not in the same poll: otherwise its thread would run nothing else meanwhile.
+pub(crate) async fn pause(pause: Duration) {
+    pause_until(Instant::now() + pause).await;
+}
+
+async fn pause_until(end: Instant) {
+    until(Some(end), pending::<()>()).await;
+    let mut gives_way = Instant::now() < end;
+    poll_fn(|context| match mem::take(&mut gives_way) {
+        true => {
+            if let Some(waker) = waker::clone(context.waker()) {
+                waker::wake_all_in_place([waker]);
+            }
+            Poll::Pending
+        }
+        false => Poll::Ready(()),
+    })
+    .await;
 }
 
 /// Awaits a future until a deadline, if there is one; then `None`. After the deadline it polls once.
@@ -232,7 +253,7 @@ impl Alarm {
         match &mut self.set {
             Some(Set::Clock(clock, key, before)) if clock.is_of_this_process() => {
                 clock.replace(*key, waker);
-                waker::discard([std::mem::replace(before, registered)]);
+                waker::discard([mem::replace(before, registered)]);
                 return Ok(());
             }
             _ => {}

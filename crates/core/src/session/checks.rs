@@ -15,7 +15,7 @@ use crate::{
     evidence::{Evidence, Unconfirmed},
     joinable::Joinable,
     latch::Latch,
-    limit::within,
+    limit::pause,
     panics,
     sync::{Arc, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, lock},
     teardown::KitThread,
@@ -183,7 +183,7 @@ impl Checks {
         while self.has_thread() {
             // The thread may still be waking other callers, or destroying what the checks have left in
             // its thread-locals: foreign code.
-            within(LOOK_AGAIN, std::future::pending::<()>()).await;
+            pause(LOOK_AGAIN).await;
         }
     }
 

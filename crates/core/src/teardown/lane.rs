@@ -134,7 +134,9 @@ impl Lane {
     }
 
     fn open(&self) -> io::Result<(Arc<Site>, Arc<Runtime>)> {
-        let (site, runtime) = Site::open(self.number, &self.service)?;
+        // Tokio panics if the OS refuses what the first runtime of a process needs for signals.
+        let opened = panics::catch(|| Site::open(self.number, &self.service));
+        let (site, runtime) = opened.unwrap_or_else(|message| Err(io::Error::other(message)))?;
         let hold = self.hold_on(runtime.handle())?;
         // There is none: each value takes it.
         *lock(&self.hold) = Some(hold);

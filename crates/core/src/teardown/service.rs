@@ -6,7 +6,6 @@
 //! Locks are taken in this order: a batch, the schedule, a lane's slot. No foreign code runs under any.
 
 use std::{
-    future::pending,
     io, mem,
     sync::{OnceLock, Weak},
     thread,
@@ -24,7 +23,7 @@ use crate::{
     fork::{GENERATIONS, OfProcess, PerProcess},
     joinable::Joinable,
     latch::Latch,
-    limit::within,
+    limit::pause,
     newer_std::extract_if,
     sync::{Arc, Condvar, Mutex, lock},
     this_thread, waker,
@@ -170,7 +169,7 @@ impl Service {
             if checks < CHECKS_AT_ONCE {
                 thread::yield_now();
             } else {
-                within(CHECK_INTERVAL, pending::<()>()).await;
+                pause(CHECK_INTERVAL).await;
             }
         }
     }
@@ -190,8 +189,9 @@ impl Service {
         let mut threads = lock(&self.threads);
         let gone = extract_if(&mut threads, |(_, thread)| thread.is_gone());
         gone.into_iter().for_each(|(_, thread)| thread.join());
-        // Or a waker polls at once, on the last thread itself.
-        threads.is_empty() || self.last_thread.get() == Some(&this_thread::number())
+        // Or a waker polls at once, on the last thread itself, and only that one is left.
+        threads.is_empty()
+            || threads.len() == 1 && self.last_thread.get() == Some(&this_thread::number())
     }
 
     /// A thread that those wait for who have given the last lease back, unless all are gone.

@@ -8,9 +8,10 @@
 )]
 
 use std::{
+    cell::RefCell,
     env,
     fs::{self, File, Permissions},
-    future::pending,
+    future::{Future as _, pending},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     panic,
     process::Command,
@@ -19,6 +20,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -35,7 +37,7 @@ use sundown::{
     oneshot,
     runtime::RuntimeOwner,
     session::{CloseError, CloseErrorKind, Session, Unfinished},
-    teardown::{TeardownError, teardown_blocking},
+    teardown::{TeardownError, teardown, teardown_blocking},
 };
 use tokio::task::spawn_blocking;
 
@@ -45,10 +47,11 @@ const NOBODY: u32 = 65_534;
 /// The environment variable that names the test a child runs.
 const CHILD: &str = "EXHAUSTED";
 
-const CHILDREN: [(&str, fn()); 5] = [
+const CHILDREN: [(&str, fn()); 6] = [
     ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
     ("descriptors_run_out_before_a_teardown", descriptors_run_out),
     ("threads_run_out_before_a_session_and_under_one", threads_run_out_under_a_session),
+    ("threads_run_out_while_a_teardown_waits_for_one_to_end", a_wait_returns_from_each_poll),
     ("a_blocking_call_keeps_its_limit_without_another_thread", blocking_calls_need_no_thread),
     ("descriptors_run_out_before_a_look_and_before_a_check", descriptors_run_out_for_evidence),
 ];
@@ -117,13 +120,16 @@ fn limit(resource: Resource, current: u64) {
 /// What Tokio panics with if the OS refuses a thread.
 const REFUSED: &str = "OS can't spawn worker thread";
 
+/// What it panics with if the OS refuses what the first runtime of a process needs for signals.
+const NO_SIGNALS: &str = "failed to create UnixStream";
+
 /// If Tokio can start no closing thread, it panics, and the kit catches that. This keeps the reports of
 /// those panics out of the test's output. Returns how many there were.
 fn silence_refused_threads() -> Arc<AtomicUsize> {
     let refused = Arc::new(AtomicUsize::new(0));
     let (count, report) = (Arc::clone(&refused), panic::take_hook());
     panic::set_hook(Box::new(move |panic| {
-        let is_expected = panic.to_string().contains(REFUSED);
+        let is_expected = [REFUSED, NO_SIGNALS].iter().any(|text| panic.to_string().contains(text));
         if is_expected && std::thread::current().name() != Some("main") {
             count.fetch_add(1, Ordering::SeqCst);
         } else {
@@ -262,12 +268,58 @@ fn blocking_calls_need_no_thread() {
     let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }
 
-/// With sockets among its features, a runtime needs descriptors.
+/// With sockets among its features, a runtime needs descriptors. With signals, the first of a process needs two more, and
+/// Tokio panics without them.
 fn descriptors_run_out() {
-    limit(Resource::Nofile, 3);
-    assert!(!closes());
-    limit(Resource::Nofile, 64);
-    assert!(closes());
+    let panicked = silence_refused_threads();
+    let closed_at = (3..64).find(|descriptors| {
+        limit(Resource::Nofile, *descriptors);
+        closes()
+    });
+    assert!(closed_at.is_some_and(|descriptors| descriptors > 6), "{closed_at:?}");
+    assert_eq!(panicked.load(Ordering::SeqCst), 2, "with none of the two, and with one");
+}
+
+/// Blocks the end of its thread.
+struct BlocksTheEnd(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+impl Drop for BlocksTheEnd {
+    fn drop(&mut self) {
+        let Self(begins, let_go) = self;
+        begins.send(()).unwrap();
+        let _ = let_go.recv();
+    }
+}
+
+thread_local!(static BLOCKS: RefCell<Option<BlocksTheEnd>> = const { RefCell::new(None) });
+
+/// Leaves that in a thread-local.
+struct Leaves(Option<BlocksTheEnd>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        BLOCKS.set(self.0.take());
+    }
+}
+
+/// No event says that a thread is gone. If no thread can be had to keep the time until the next look, the wait gives way to
+/// other tasks all the same.
+fn a_wait_returns_from_each_poll() {
+    let (begins, has_begun) = mpsc::channel();
+    let (let_go, is_let_go) = mpsc::channel();
+    let mut teardown =
+        Box::pin(teardown(Leaves(Some(BlocksTheEnd(begins, is_let_go))), Duration::MAX));
+    has_begun.recv().unwrap();
+    let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    limit(Resource::Nproc, 1);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..50 {
+        assert!(teardown.as_mut().poll(&mut context).is_pending());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    limit(Resource::Nproc, maximum);
+    drop(let_go);
+    let _ = futures::executor::block_on(teardown).unwrap();
 }
 
 /// The system's lists cannot be read without a descriptor. Then nothing is confirmed, and the text says why.
