@@ -83,7 +83,7 @@ fn committed() -> TestResult<Vec<ExperimentResult>> {
 }
 
 /// The causes that the lab has hazards for, but one.
-const SHOWN: [Cause; 9] = [
+const SHOWN: [Cause; 10] = [
     Cause::NoContext,
     Cause::SecondPanic,
     Cause::ContextDestroyed,
@@ -91,6 +91,7 @@ const SHOWN: [Cause; 9] = [
     Cause::BlockedInAsync,
     Cause::CancelledJoin,
     Cause::NoThread,
+    Cause::BlockInPlace,
     Cause::NotLocal,
     Cause::Forked,
 ];
