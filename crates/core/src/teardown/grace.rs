@@ -9,9 +9,9 @@ use crate::{
 
 /// What the blocking thread of a lane waits for: that a destructor returns, or runs for long.
 ///
-/// The lane's thread and its blocking thread are woken together, and either may be the first to run. So the
-/// time counts only when the destructor has begun: before that, whoever is told that it takes long finds no
-/// destructor.
+/// The lane's thread and its blocking thread are woken together, and either may be the first to run. If the
+/// blocking thread reported a long destructor before that has begun, the supervisor would find none, and would
+/// not look again. So the time counts from the beginning of the destructor.
 #[derive(Default)]
 pub struct Grace {
     woken: Latch,
@@ -36,21 +36,21 @@ impl Grace {
         self.woken.fire();
     }
 
-    /// The destructor begins: whoever is told of it finds it.
+    /// The destructor begins. Call this when the supervisor can find it.
     pub fn begin(&self) {
         // Release: with what was done before, by which it is found.
         self.begun.store(true, Ordering::Release);
         self.woken.fire();
     }
 
-    /// The destructor has returned, or there is none.
+    /// The destructor has returned, or will never run. Lets the blocking thread go.
     pub fn end(&self) {
         // In this order: the thread does not wait in between.
         self.returned.fire();
         self.woken.fire();
     }
 
-    /// Waits until a destructor is about to begin, or there is none.
+    /// Waits for [`wake`](Self::wake), [`begin`](Self::begin) or [`end`](Self::end).
     pub fn wait(&self) {
         // Woken or timed out: it must not wait longer either way.
         let _ = self.woken.wait_blocking(Duration::MAX);

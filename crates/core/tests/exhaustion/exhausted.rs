@@ -315,6 +315,7 @@ fn a_wait_returns_from_each_poll() {
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..50 {
         assert!(teardown.as_mut().poll(&mut context).is_pending());
+        // Nothing to wait for: each poll has to return while nothing changes.
         std::thread::sleep(Duration::from_millis(2));
     }
     limit(Resource::Nproc, maximum);

@@ -23,7 +23,7 @@ struct Lane {
 }
 
 impl Lane {
-    /// What the supervisor does when it is told that a destructor takes long.
+    /// The supervisor, when the blocking thread reports a long destructor.
     fn look_at(&self) {
         // The shipped one would wait for another reason to look.
         assert!(*self.serves.lock().unwrap(), "there is no destructor yet");
