@@ -58,7 +58,7 @@ const TESTS: [(&str, fn()); 14] = [
 ];
 
 /// How many tests run at a time.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 8;
 
 fn main() -> ExitCode {
     if let Some(code) = chaos::served() {

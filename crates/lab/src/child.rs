@@ -49,8 +49,9 @@ fn part(experiment: &Experiment, mut arguments: impl Iterator<Item = String>) ->
 
 fn trial(experiment: &Experiment, mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let (name, seed) = (arguments.next(), arguments.next().and_then(|seed| seed.parse().ok()));
+    let number = arguments.next().and_then(|number| number.parse().ok());
     let variant = experiment.variants.iter().find(|known| Some(&known.name) == name.as_ref());
-    let (Some(variant), Some(seed)) = (variant, seed) else {
+    let (Some(variant), Some(seed), Some(number)) = (variant, seed, number) else {
         return usage("the lab starts its own trials like this; use --trial");
     };
     let surroundings = take_report_pipe().and_then(|reporter| Ok((reporter, env::current_dir()?)));
@@ -65,6 +66,7 @@ fn trial(experiment: &Experiment, mut arguments: impl Iterator<Item = String>) -
         version: variant.version.as_deref(),
         is_cured: variant.is_derived,
         seed,
+        number,
         reporter,
     });
     if let Err(error) = &ended {

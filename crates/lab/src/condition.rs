@@ -300,6 +300,12 @@ impl Observed {
         self.number(move |recorded, _| Some(recorded.max >= bound))
     }
 
+    /// Holds if the median of the recorded numbers is at least this.
+    #[must_use]
+    pub fn mostly_at_least(self, bound: i64) -> Condition {
+        self.number(move |recorded, _| Some(recorded.median >= bound))
+    }
+
     /// Holds if the median of the recorded numbers is at most this.
     #[must_use]
     pub fn mostly_at_most(self, bound: i64) -> Condition {
@@ -649,6 +655,8 @@ mod tests {
         assert_eq!(holds(files().always_at_least(1)), Some(false));
         assert_eq!(holds(files().once_at_least(4)), Some(true));
         assert_eq!(holds(files().mostly_at_most(3)), Some(false));
+        assert_eq!(holds(files().mostly_at_least(4)), Some(true));
+        assert_eq!(holds(files().mostly_at_least(5)), Some(false));
         assert_eq!(holds(files().always_at_most(4)), Some(true));
         assert_eq!(holds(every("a").observed("threads").always_at_most(3)), None);
     }

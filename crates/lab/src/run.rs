@@ -124,16 +124,17 @@ impl Run<'_> {
             let Some(&(at, trial)) = trial else { return Ok(None) };
             let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
             let seed = seed::of_trial(plan.seed, &variant.name, trial);
-            let seed_text = OsString::from(seed.to_string());
-            let own = [program.clone(), TRIAL.into(), (&variant.name).into(), seed_text.clone()];
+            let (seed_text, number) =
+                (OsString::from(seed.to_string()), OsString::from(trial.to_string()));
+            let of_trial = [(&variant.name).into(), seed_text.clone(), number.clone()];
+            let own = [program.clone(), TRIAL.into()].into_iter().chain(of_trial);
             let mut words = under.iter().cloned().chain(own);
             let (first, arguments) = (words.next().unwrap_or_default(), words.collect());
             let mut variables = equipped.clone();
             if !under.is_empty() {
-                let trial = trial.to_string().into();
                 variables.extend([
                     ("PROBE_SEED".to_owned(), seed_text),
-                    ("PROBE_TRIAL".to_owned(), trial),
+                    ("PROBE_TRIAL".to_owned(), number),
                 ]);
             }
             let command = Sandboxed {

@@ -10,8 +10,8 @@ use crate::{
     report_pipe::{Line, Reporter},
 };
 
-/// The argument that turns an experiment into the child process of one trial. The variant's name and
-/// the trial's seed follow.
+/// The argument that turns an experiment into the child process of one trial. The variant's name, and
+/// the trial's seed and number follow.
 pub(crate) const TRIAL: &str = "__trial";
 
 /// The argument that turns an experiment into one of its parts. The part's name and its arguments
@@ -34,6 +34,7 @@ pub struct Trial<'a> {
     pub(crate) version: Option<&'a str>,
     pub(crate) is_cured: bool,
     pub(crate) seed: u64,
+    pub(crate) number: u32,
     pub(crate) reporter: &'a Reporter,
 }
 
@@ -61,6 +62,12 @@ impl Trial<'_> {
     #[must_use]
     pub const fn is_cured(&self) -> bool {
         self.is_cured
+    }
+
+    /// Which of the variant's trials this is, from 0: for a variant whose trials share out what they try.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
     }
 
     /// A generator of random numbers, made from the trial's seed. Each call starts it anew.

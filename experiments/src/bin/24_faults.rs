@@ -21,6 +21,7 @@ use experiments::{
     setting::{LoggedIn, Setting, end, homeserver, managed, next_start, syncs},
     steps::Steps,
 };
+use lab::FEWEST_TRIALS;
 use mock_sdk::{
     app::requests::{Request, WorkerState},
     homeserver::{Endpoint, Fault},
@@ -34,6 +35,11 @@ use state_machine::{
     transition::State,
 };
 use tokio::sync::mpsc::unbounded_channel;
+
+/// A trial takes every fifth moment, and begins one later than the trial before. So five trials, and no run has fewer,
+/// take each moment once.
+const TRIALS_OF_ALL_MOMENTS: u32 = FEWEST_TRIALS;
+const TRIALS_OF_A_MOMENT: u32 = 5;
 
 fn main() -> ExitCode {
     Experiment::new(file!())
@@ -96,13 +102,15 @@ fn at_every_moment(fault: Disturbance) -> Variant {
     let (name, about, limits) = (fault.name, fault.about, fault.limits);
     let variant = cure(name, move |scene| crossed(scene, &fault))
         .about(about)
-        .trials(5)
+        .trials(TRIALS_OF_A_MOMENT * TRIALS_OF_ALL_MOMENTS)
         .deadline(Duration::from_secs(90));
     if limits == Limits::AsTheyAre { variant } else { variant.waits() }
 }
 
 fn crossed(scene: &Scene<'_>, fault: &Disturbance) -> TrialResult {
-    for (moment, (name, state)) in (1..).zip(MOMENTS) {
+    let first = usize::try_from(scene.number() % TRIALS_OF_ALL_MOMENTS)?;
+    let moments = (1..).zip(MOMENTS).skip(first).step_by(TRIALS_OF_ALL_MOMENTS as usize);
+    for (moment, (name, state)) in moments {
         let directory = scene.directory().join(name);
         fs::create_dir_all(&directory)?;
         let found = one_logout(scene, fault, (moment, name, state), &directory)?;

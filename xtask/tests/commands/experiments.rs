@@ -5,7 +5,7 @@ use lab::{
     results::{Declaration, ExperimentResult},
 };
 
-use crate::fixture::{SITE, Workspace, drop_context, experiment, sleep_duration, variant};
+use crate::fixture::{SITE, Workspace, drop_context, experiment, skipped, sleep_duration, variant};
 
 const SNAPSHOT: &str = "experiments/snapshots/01_drop_context.snap";
 const PENDING: &str = "experiments/snapshots/01_drop_context.snap.new";
@@ -231,7 +231,7 @@ fn with_threads_held_the_cures_alone_decide() {
     };
     let clean = with_a_cure(Outcome::Clean, true);
     if clean.stderr.contains("--chaos traces the command") {
-        println!("skipped: holding threads: {clean}");
+        skipped(&format!("holding threads: {clean}"));
         return;
     }
     clean
@@ -261,7 +261,7 @@ fn with_threads_held_an_experiment_without_cures_says_nothing() {
     workspace.experiment(&experiment("03", "sleep-duration", vec![hazard]));
     let ran = workspace.run(&["experiments", "--chaos"]);
     if ran.stderr.contains("--chaos traces the command") {
-        println!("skipped: holding threads: {ran}");
+        skipped(&format!("holding threads: {ran}"));
         return;
     }
     ran.says("– 03 ").says("it has no cure").does_not_say("✓").does_not_say("cures clean");

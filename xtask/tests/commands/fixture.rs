@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -147,11 +148,13 @@ impl Workspace {
     /// A command, ready to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let stand_ins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins");
         command
             .args(arguments)
             .current_dir(self.root())
             .env("CARGO_MANIFEST_DIR", self.path("xtask"))
-            .env("CARGO", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/cargo"))
+            .env("CARGO", stand_ins.join("cargo"))
+            .env("RUSTC", stand_ins.join("rustc"))
             .env_remove("CI")
             .env_remove("PROBE_SEED")
             .stdin(Stdio::null())
@@ -243,6 +246,11 @@ fn copy(from: &Path, to: &Path) {
             _ => {}
         }
     }
+}
+
+/// Says what is not tested here. Not with `println!`, which the harness shows only of a test that fails.
+pub fn skipped(what: &str) {
+    io::stdout().write_all(format!("skipped: {what}\n").as_bytes()).unwrap();
 }
 
 /// Waits until something is so.

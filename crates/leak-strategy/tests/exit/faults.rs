@@ -94,7 +94,7 @@ fn if_everything_hangs_the_process_leaves_with_its_code_and_a_complete_ledger() 
 /// One hangs, and is given all the time that the plan has.
 #[test]
 fn a_teardown_that_hangs_leaves_time_to_those_that_it_does_not_need() {
-    let exited = run(Plan { limit: 3 * SHORT, ..PLAN }, |plan| {
+    let exited = run(Plan { limit: 2 * SHORT, ..PLAN }, |plan| {
         add_noisy(plan, "lock file", TEAR_DOWN, &[]);
         add_noisy(plan, "runtime", OR_LEAK, &[]);
         let short = Policy::TearDown { within: Duration::from_millis(20) };

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use mock_sdk::{
     client::{Client, ClientError},
     homeserver::{Endpoint, Fault},
@@ -30,7 +31,7 @@ async fn every_fault_is_answered_and_done_as_it_says() {
     let malformed: Expected = |kind| matches!(kind, HttpErrorKind::Malformed { status: 200, .. });
     let status: Expected = |kind| matches!(kind, HttpErrorKind::Status(504));
     let refused: Expected = |kind| matches!(kind, HttpErrorKind::Refused(e) if e.status == 429);
-    for (fault, expected, done) in [
+    let faults = [
         (Fault::malformed(), malformed, true),
         (Fault::reset_mid_body(), unanswered, true),
         (Fault::status(504), status, false),
@@ -41,7 +42,9 @@ async fn every_fault_is_answered_and_done_as_it_says() {
         (Fault::delay(PLENTY), unanswered, false),
         (Fault::delay(PLENTY).done_at_once(), unanswered, true),
         (Fault::delay(SHORT * 12), unanswered, true),
-    ] {
+    ];
+    // Side by side: most of them wait for a limit.
+    join_all(faults.map(|(fault, expected, done)| async move {
         let setting = Setting::new();
         let builder = setting.builder().background_tasks(false).request_limit(SHORT * 10);
         let client = builder.build().await.unwrap();
@@ -57,7 +60,8 @@ async fn every_fault_is_answered_and_done_as_it_says() {
         assert_eq!(setting.server.logins() == 0, done, "{fault:?}");
         let again = log_out(&client).await;
         assert_eq!(again.is_err_and(|error| error.is_unknown_token()), done, "{fault:?}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Logging in and out with the state machine, where experiments 21 and 24 do not look: futures that
 //! are dropped, interfaces that do not let go, and logins that fail, with both runtime policies.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, thread, time::Duration};
 
 use futures::{
     executor::block_on,
@@ -24,6 +24,16 @@ use state_machine::{
 use crate::setting::{Managed, ROOM, SHORT, Setting, open, soon};
 
 const POLICIES: [RuntimePolicy; 2] = [RuntimePolicy::Restart, RuntimePolicy::Keep];
+
+/// Side by side: what they do is to wait for limits.
+fn with_each(test: impl Fn(RuntimePolicy) + Sync) {
+    let test = &test;
+    thread::scope(|scope| {
+        for policy in POLICIES {
+            scope.spawn(move || test(policy));
+        }
+    });
+}
 
 fn logged_in(policy: RuntimePolicy) -> (Setting, Managed) {
     let setting = Setting::new();
@@ -53,7 +63,7 @@ fn a_logout_dropped_while_its_request_is_in_flight_is_settled_by_the_next_run() 
 
 #[test]
 fn after_the_point_of_no_return_nobody_logs_in_before_another_run_has_finished_the_logout() {
-    for policy in POLICIES {
+    with_each(|policy| {
         let (setting, managed) = logged_in(policy);
         open(managed.app.app(), ROOM);
         managed.app.app().ui().fail_next(Confirmed::CleanAppState, UiFault::Never);
@@ -75,12 +85,12 @@ fn after_the_point_of_no_return_nobody_logs_in_before_another_run_has_finished_t
         managed.log_in(&setting);
         let _ = managed.log_out().unwrap();
         managed.end();
-    }
+    });
 }
 
 #[test]
 fn if_the_interface_does_not_let_go_the_warnings_say_where_the_handles_were_made() {
-    for policy in POLICIES {
+    with_each(|policy| {
         let setting = Setting::new();
         let managed = setting.managed(policy, |limits| {
             limits.tabs = SHORT;
@@ -106,7 +116,7 @@ fn if_the_interface_does_not_let_go_the_warnings_say_where_the_handles_were_made
         let _ = managed.log_out().unwrap();
         setting.nothing_is_left();
         managed.end();
-    }
+    });
 }
 
 #[test]
