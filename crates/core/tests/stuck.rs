@@ -286,6 +286,8 @@ fn the_report_names_the_place_where_each_stuck_task_waits() {
     }
     println!("{} of {} right, {with_lines} by line", tasks.len() - wrong.len(), tasks.len());
     assert!(wrong.is_empty(), "{} of {} wrong: {wrong:#?}", wrong.len(), tasks.len());
+    // A build has lines, or it has none.
+    assert!([0, tasks.len()].contains(&with_lines), "only {with_lines} by line");
 }
 
 #[test]
