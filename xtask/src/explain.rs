@@ -110,13 +110,16 @@ fn number(asked: &str) -> Option<u32> {
     asked.strip_prefix("SD").unwrap_or(&asked).parse().ok()
 }
 
+/// How far a code may be from one that was meant: the last digit is another one.
+const NEAR: u32 = 9;
+
 fn with_code<'a>(pages: &'a [Page], asked: &str, number: u32) -> Result<&'a Page> {
     let distance = |page: &&Page| self::number(&page.code).unwrap_or(0).abs_diff(number);
     match pages.iter().min_by_key(distance) {
         Some(page) if distance(&page) == 0 => Ok(page),
         nearest => {
             let mut message = format!("there is no code {asked}");
-            if let Some(Page { code, title, .. }) = nearest {
+            if let Some(Page { code, title, .. }) = nearest.filter(|page| distance(page) <= NEAR) {
                 let _ = write!(message, "; the nearest is {code} ({title})");
             }
             message.push_str(". `cargo xtask explain` lists all");

@@ -3,8 +3,9 @@
 //!
 //! The loop never waits: logins and logouts run on a runtime in the background, and post what has become
 //! of them. One login at a time: what the user asks for during a logout waits until that is over. Each
-//! login has a runtime and a session of its own, and stands in the exit plan from its begin to the end of
-//! its logout. In the last event the window drops its handles, and the plan leaves.
+//! login has a runtime and a session of its own, and stands in the exit plan from its begin, before
+//! anything of it is open, to the end of its logout. In the last event the window drops its handles, and
+//! the plan leaves. With the argument `impatient` that event comes during the first login.
 //!
 //! On Linux and macOS this prints
 //!
@@ -17,11 +18,13 @@
 //! ```
 
 use std::{
+    env,
     error::Error,
     fs::{self, File},
     mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, mpsc},
+    thread,
     time::Duration,
 };
 
@@ -29,7 +32,7 @@ use deadpool_runtime_current as deadpool_runtime;
 use deadpool_sync_current::SyncWrapper;
 use sundown::{
     Guarded, RuntimeOwner, Session,
-    evidence::no_open_files,
+    evidence::{no_open_files, open_files},
     exit::{
         app,
         plan::ExitPlan,
@@ -39,6 +42,7 @@ use sundown::{
     oneshot::{self, Sender},
     session::Confirmation,
 };
+use tempfile::TempDir;
 use tokio::{sync::Notify, time::sleep};
 
 type AnyError = Box<dyn Error + Send + Sync>;
@@ -50,6 +54,9 @@ const LOGOUT: Duration = Duration::from_secs(8);
 /// How long the exit may take, and each thing that it tears down.
 const EXIT: Duration = Duration::from_secs(5);
 const POLICY: Policy = Policy::TearDown { within: Duration::from_secs(2) };
+
+/// How long the server takes to answer a login.
+const ANSWER: Duration = Duration::from_millis(40);
 
 /// What is posted to the loop, from any thread.
 enum Event {
@@ -74,11 +81,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = ExitPlan::builder(EXIT).build();
     let background = RuntimeOwner::builder("background").workers(1).start()?;
     let store = folder.path().join("store");
+    fs::create_dir(&store)?;
     // What is added later is torn down earlier: each login needs the runtime, and has its store in the folder.
-    plan.add(Resource::new("folder", POLICY, |_exit| Ok(folder.close()?)))?;
+    plan.add(Resource::new("folder", POLICY, |_exit| remove(folder)))?;
     plan.add(app::runtime(POLICY, background.clone()))?;
     let (post, events) = mpsc::channel();
     post.send(Event::LogIn("alice"))?;
+    if env::args().any(|argument| argument == "impatient") {
+        let post = post.clone();
+        thread::spawn(move || {
+            thread::sleep(ANSWER / 2);
+            post.send(Event::Exiting)
+        });
+    }
     let window = Window {
         plan: plan.clone(),
         background,
@@ -118,7 +133,7 @@ enum State {
 
 impl Window {
     fn run(mut self, events: mpsc::Receiver<Event>) -> Result<(), AnyError> {
-        for event in events {
+        while let Ok(event) = events.recv() {
             match event {
                 Event::LogIn(user) => match &mut self.state {
                     State::LoggedOut => self.log_in(user)?,
@@ -128,7 +143,6 @@ impl Window {
                 Event::LoggedIn(login) => {
                     let login = login?;
                     println!("loop: {} is logged in", login.client.user);
-                    self.plan.add(app::session(POLICY, login.session.clone()))?;
                     the_user_goes_on(login.client.user, &self.post)?;
                     self.login = Some(login);
                 }
@@ -165,6 +179,8 @@ impl Window {
                 Event::Exiting => {
                     println!("loop: exiting");
                     self.drop_handles();
+                    // Whoever waits for the loop finds that it is gone.
+                    drop(events);
                     self.plan.leave(0)
                 }
             }
@@ -173,9 +189,15 @@ impl Window {
     }
 
     fn log_in(&mut self, user: &'static str) -> Result<(), AnyError> {
-        let (store, post) = (self.store.clone(), self.post.clone());
+        let runtime = RuntimeOwner::builder("client").workers(2).start()?;
+        let evidence = no_open_files(&self.store);
+        let session =
+            Session::builder("login").runtime(runtime.clone()).evidence(evidence).start()?;
+        // Already now, while nothing is open: the window may be closed during the login.
+        self.plan.add(app::session(POLICY, session.clone()))?;
+        let (path, post) = (self.store.join("store.sqlite3"), self.post.clone());
         let log_in = move |_stop| async move {
-            let login = log_in(user, &store).await;
+            let login = log_in(user, path, runtime, session).await;
             // If the loop is gone, the login is dropped here.
             let _ = post.send(Event::LoggedIn(login));
         };
@@ -201,15 +223,30 @@ fn the_user_goes_on(user: &str, post: &mpsc::Sender<Event>) -> Result<(), AnyErr
     events.into_iter().try_for_each(|event| post.send(event)).map_err(|_| "the loop is gone".into())
 }
 
+/// Fails if something in it is still open, where the system can say that.
+fn remove(folder: TempDir) -> Result<(), AnyError> {
+    let open = open_files(folder.path()).unwrap_or_default();
+    if !open.is_empty() {
+        return Err(format!("still open: {open:?}").into());
+    }
+    Ok(folder.close()?)
+}
+
 /// Runs in the background.
-async fn log_in(user: &'static str, store: &Path) -> Result<Login, AnyError> {
-    fs::create_dir_all(store)?;
-    let runtime = RuntimeOwner::builder("client").workers(2).start()?;
-    let evidence = no_open_files(store);
-    let session = Session::builder("login").runtime(runtime.clone()).evidence(evidence).start()?;
-    let path = store.join("store.sqlite3");
+async fn log_in(
+    user: &'static str,
+    path: PathBuf,
+    runtime: RuntimeOwner,
+    session: Session,
+) -> Result<Login, AnyError> {
     // On the runtime of the login: what the client spawns has to end with it.
-    let client = runtime.spawn("client", move |_stop| Client::log_in(user, path))?.await??;
+    let log_in = move |stop| async move {
+        tokio::select! {
+            client = Client::log_in(user, path) => client,
+            () = stop => Err("the window was closed during the login".into()),
+        }
+    };
+    let client = runtime.spawn("client", log_in)?.await??;
     let client = session.guard(client)?;
     // Without this the client's task would get no stop signal, and each logout would wait for it for two seconds.
     session.before_close_with(&client, async |client| client.stop_sync())?;
@@ -241,6 +278,7 @@ impl Client {
     async fn log_in(user: &'static str, path: PathBuf) -> Result<Self, AnyError> {
         let open = move || File::create(path);
         let connection = SyncWrapper::new(deadpool_runtime::Runtime::Tokio1, open).await?;
+        sleep(ANSWER).await;
         let stop = Arc::new(Notify::new());
         drop(tokio::spawn(sync(Arc::clone(&stop))));
         Ok(Self { user, stop, _connection: Arc::new(connection) })

@@ -83,6 +83,8 @@ fn an_unknown_code_or_message_is_a_usage_error_with_the_next_step() {
     let ran = workspace.run(&["explain", "SD0017"]).expect_code(2);
     ran.says("there is no code SD0017; the nearest is SD0016")
         .says("`cargo xtask explain` lists all");
+    let ran = workspace.run(&["explain", "SD0099"]).expect_code(2);
+    ran.says("there is no code SD0099. `cargo xtask explain` lists all").does_not_say("nearest");
     let ran = workspace.run(&["explain", "index out of bounds"]).expect_code(2);
     ran.says("no page has the message `index out of bounds`");
     Workspace::empty()

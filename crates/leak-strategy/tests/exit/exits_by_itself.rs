@@ -167,6 +167,20 @@ fn an_event_loop_that_exits_by_itself_leaves_in_its_last_event() {
     assert!(said.starts_with(SAYS) && said.contains("`cache`"), "{said}");
 }
 
+/// Whenever in the login that is: it is taken down, or the plan says that nothing confirms it. Its folder says if a file
+/// is still open.
+#[test]
+fn an_event_loop_that_ends_during_a_login_takes_it_down() {
+    for _ in 0..3 {
+        let ended = example("gui", &["impatient"]);
+        assert!(ended.status.success(), "{ended:?}");
+        assert_eq!(String::from_utf8(ended.stdout).unwrap(), "loop: exiting\n");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        let is_unconfirmed = said.contains("the evidence does not confirm it");
+        assert!(said.is_empty() || is_unconfirmed && said.lines().count() == 1, "{said}");
+    }
+}
+
 #[test]
 fn an_event_loop_with_logins_leaves_nothing() {
     let ended = example("gui", &[]);
