@@ -19,6 +19,8 @@ pub(crate) struct Capture {
     half: usize,
     total: u64,
     dropped: Dropped,
+    /// What comes now is no output of the trial.
+    has_ended: bool,
 }
 
 /// What is kept of what is dropped between the beginning and the end.
@@ -125,7 +127,7 @@ impl Capture {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
         let (beginning, end) = (Vec::new(), VecDeque::new());
         let (pipe, dropped) = (Some(pipe), Dropped::default());
-        Ok(Self { pipe, beginning, end, half: most / 2, total: 0, dropped })
+        Ok(Self { pipe, beginning, end, half: most / 2, total: 0, dropped, has_ended: false })
     }
 
     /// The descriptor to poll, unless the pipe has ended.
@@ -141,6 +143,7 @@ impl Capture {
             let Some(pipe) = &mut self.pipe else { return };
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
+                Ok(_) if self.has_ended => {}
                 Ok(n) => self.keep(buffer.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -162,6 +165,12 @@ impl Capture {
             self.dropped.add(line.iter().copied());
         }
         self.dropped.add(self.end.drain(..most));
+    }
+
+    /// Takes what is there, and nothing that comes later.
+    pub(crate) fn end(&mut self) {
+        self.take_what_is_there();
+        self.has_ended = true;
     }
 
     /// Whether a process still holds the writing end open.
@@ -204,6 +213,19 @@ mod tests {
         assert_eq!((&captured.bytes[..], captured.total), (&b"firstfinal"[..], 50_000));
         assert!(captured.is_cut());
         assert_eq!(captured.text(), "first\n[… 49990 bytes left out …]\nfinal");
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_read_and_not_kept() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut capture = Capture::of(reader, 100).unwrap();
+        writer.write_all(b"in time").unwrap();
+        capture.end();
+        writer.write_all(b", and late").unwrap();
+        drop(writer);
+        capture.take_what_is_there();
+        assert!(!capture.is_held());
+        assert_eq!(capture.finish().text(), "in time");
     }
 
     #[test]

@@ -319,7 +319,13 @@ impl Sandbox {
         if provoked.is_looked_at {
             match killed {
                 Ok(None) => left = aftermath::left(directory, &whose),
-                Ok(Some(Ending::DeadlinePassed)) => threads = aftermath::threads(&whose),
+                Ok(Some(Ending::DeadlinePassed)) => {
+                    // A look with gdb takes a while, in which a process goes on.
+                    for pipe in [&mut report, &mut stdout, &mut stderr] {
+                        pipe.end();
+                    }
+                    threads = aftermath::threads(&whose);
+                }
                 _ => {}
             }
         }
