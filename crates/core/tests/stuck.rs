@@ -10,7 +10,9 @@
 )]
 
 use std::{
+    backtrace::Backtrace,
     future::{Future, pending, poll_fn},
+    io::{self, Write as _},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -269,14 +271,20 @@ fn the_report_names_the_place_where_each_stuck_task_waits() {
         sleep(Duration::from_millis(200)).await;
         drain(&group).await
     });
-    let (mut wrong, mut with_lines) = (Vec::new(), 0);
+    // A build has lines, or it has none.
+    let has_lines = Backtrace::force_capture().to_string().contains("tests/stuck.rs:");
+    if !has_lines {
+        // Not `println!`, which the harness shows only of a test that fails.
+        let skipped = "skipped: at which lines tasks wait: this build has functions alone\n";
+        io::stdout().write_all(skipped.as_bytes()).unwrap();
+    }
+    let mut wrong = Vec::new();
     for (name, _) in tasks {
         let task = aborted.iter().find(|task| task.name == name);
         let awaits = task.and_then(|task| task.awaits.clone());
         let places = awaits.iter().flat_map(|awaits| awaits.places()).cloned().collect::<Vec<_>>();
-        with_lines += usize::from(places.iter().any(|place| place.contains("stuck.rs:")));
         let function = if name == "calls" { "innermost" } else { name };
-        let is_right = |place: &String| match place.contains("stuck.rs:") {
+        let is_right = |place: &String| match has_lines {
             true => lines(name).iter().any(|line| place.contains(line)),
             false => place == &format!("stuck::{function}"),
         };
@@ -284,10 +292,7 @@ fn the_report_names_the_place_where_each_stuck_task_waits() {
             wrong.push(format!("{name}: {places:?}"));
         }
     }
-    println!("{} of {} right, {with_lines} by line", tasks.len() - wrong.len(), tasks.len());
     assert!(wrong.is_empty(), "{} of {} wrong: {wrong:#?}", wrong.len(), tasks.len());
-    // A build has lines, or it has none.
-    assert!([0, tasks.len()].contains(&with_lines), "only {with_lines} by line");
 }
 
 #[test]
