@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         .variants([
             control("well-behaved", |trial| {
                 trial.record("seed", trial.random().i64(..));
+                trial.record("number", trial.number());
                 trial.record("spent", Duration::from_micros(3));
                 trial.record("fine", true);
                 trial.check("one is one", true);

@@ -91,6 +91,14 @@ fn a_trial_sees_a_scrubbed_environment() {
 }
 
 #[test]
+fn the_trials_of_a_variant_have_the_numbers_from_0() {
+    let Observation::Integer(numbers) = &FOUND["well-behaved"].observations["number"] else {
+        panic!("{FOUND:#?}")
+    };
+    assert_eq!((numbers.n, numbers.min, numbers.median, numbers.max), (5, 0, 2, 4));
+}
+
+#[test]
 fn children_and_daemons_do_not_outlive_their_trial() {
     let daemons: &[_] =
         if cfg!(target_os = "linux") { &["leaves-a-daemon", "leaves-a-quiet-daemon"] } else { &[] };
@@ -176,7 +184,10 @@ fn one_trial_can_be_run_again_alone() {
     let one = |number| ["--only", "well-behaved", "--trial", number, "--seed", "7"];
     let told: serde_json::Value = run().json(&one("2"));
     assert_eq!((&told["variant"], &told["trial"]), (&"well-behaved".into(), &2.into()));
-    assert_eq!(told["outcome"], "clean");
+    assert_eq!(
+        (&told["outcome"], &told["observations"]["number"]["integer"]),
+        (&"clean".into(), &2.into())
+    );
     // What it draws depends on its seed, and its seed on its number.
     let drawn =
         |number| run().json::<serde_json::Value>(&one(number))["observations"]["seed"].clone();
