@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         .claim("D7b", "Reading the atomic flag takes a cycle or two.")
         .supported_if(every("flag").observed("atomic_centicycles").mostly_at_most(ABOUT_2_CYCLES))
         .refuted_if(every("flag").observed("atomic_centicycles").always_at_least(ABOUT_2_CYCLES + 1))
-        .claim("D7d", "Reading it in an RwLock takes much longer than reading an atomic: 25 times or more.")
+        .claim("D7d", "Reading it in an RwLock takes much longer than reading an atomic: about 25 times, or more.")
         .supported_if(every("flag").observed("lock_in_atomics").mostly_at_least(ABOUT_25_TIMES))
         .refuted_if(every("flag").observed("lock_in_atomics").mostly_at_most(ABOUT_25_TIMES - 1))
         .claim(

@@ -89,7 +89,8 @@ fn counts(result: &ExperimentResult) -> Vec<String> {
             .fold(Trials::default(), Add::add)
     };
     let mut parts = Vec::new();
-    if !is_supported(result) {
+    // Of a part of the trials there is no verdict.
+    if !is_supported(result) && !result.interrupted {
         parts.push(result.verdict.to_string());
     }
     let Trials { bad, all } = of(Role::Hazard);
@@ -98,6 +99,7 @@ fn counts(result: &ExperimentResult) -> Vec<String> {
     }
     match of(Role::Cure) {
         Trials { all: 0, .. } => {}
+        Trials { bad: 0, .. } if result.interrupted => {}
         Trials { bad: 0, .. } => parts.push("cured".to_owned()),
         Trials { bad, all } => parts.push(format!("cures failed {bad}/{all}")),
     }

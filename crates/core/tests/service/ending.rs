@@ -239,26 +239,35 @@ fn a_grace_takes_at_most_half_of_the_limit() {
     });
 }
 
+/// What a service says that is cut off: a request does not end, and a task of its database needs so long after the stop.
+fn cut_off(limit: Duration, needs: Duration) -> String {
+    let failed = service().limit(limit).run(move |service| async move {
+        service.group("database").spawn("flush", move |stop| async move {
+            stop.await;
+            tokio::time::sleep(needs).await;
+        })?;
+        std::mem::forget(service.tasks().hold("GET /events")?);
+        Ok(())
+    });
+    let text = failed.unwrap_err().to_string();
+    assert!(text.contains("`GET /events` (spawned at "), "{text}");
+    text
+}
+
 #[test]
-fn a_task_that_does_not_end_leaves_time_to_the_groups_and_what_was_cut_off_is_named() {
+fn a_task_that_does_not_end_leaves_time_to_the_groups() {
+    // They have a tenth of the limit, of which 100 ms are for the abort: long beside what it takes, on a busy machine too.
     alone(|| {
-        for needs in [Duration::from_millis(50), PLENTY] {
-            let failed = service().limit(2 * SHORT).run(move |service| async move {
-                service.group("database").spawn("flush", move |stop| async move {
-                    stop.await;
-                    tokio::time::sleep(needs).await;
-                })?;
-                std::mem::forget(service.tasks().hold("GET /events")?);
-                Ok(())
-            });
-            let text = failed.unwrap_err().to_string();
-            assert!(text.contains("`GET /events` (spawned at "), "{text}");
-            assert_eq!(
-                text.contains("`database`: 1 task aborted: `flush`"),
-                needs == PLENTY,
-                "{text}"
-            );
-        }
+        let text = cut_off(4 * SHORT, Duration::from_millis(1));
+        assert!(!text.contains("`database`: 1 task aborted"), "{text}");
+    });
+}
+
+#[test]
+fn what_was_cut_off_in_a_group_is_named() {
+    alone(|| {
+        let text = cut_off(2 * SHORT, PLENTY);
+        assert!(text.contains("`database`: 1 task aborted: `flush`"), "{text}");
     });
 }
 
