@@ -151,8 +151,8 @@ impl Window {
                     self.tabs.extend(self.login.iter().map(|login| login.client.map(Room::of)))
                 }
                 Event::LogOut => {
-                    // The login may not have ended yet, or the logout has begun.
                     let (Some(login), State::LoggedIn) = (&self.login, &self.state) else {
+                        println!("loop: the login is not over, or the logout has begun");
                         continue;
                     };
                     println!("loop: {} rooms are open, logging out", self.tabs.len());
