@@ -17,7 +17,7 @@ use std::{
     process::{Command, ExitCode, Output, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
     thread,
@@ -113,28 +113,37 @@ fn closes() {
     thread::spawn(closes).join().unwrap();
 }
 
-/// Fails if another thread is seen between two instructions, a moment after a system call.
+/// Fails if the first thread gets far while another is between two instructions, a moment after a system call. The one
+/// that is between them notices: a look from outside seldom comes at the right time, least of all on a busy machine.
 fn without_calls() {
-    let between = Arc::new(AtomicBool::new(false));
-    let (is_between, (round, rounds)) = (Arc::clone(&between), mpsc::channel());
-    let thread = thread::spawn(move || {
-        for () in rounds {
-            thread::yield_now();
-            is_between.store(true, Ordering::SeqCst);
-            (0..30).for_each(|_| std::hint::spin_loop());
-            is_between.store(false, Ordering::SeqCst);
-        }
+    const FAR: u32 = 2000;
+    static GOT: AtomicU32 = AtomicU32::new(0);
+    static ENDED: AtomicU32 = AtomicU32::new(0);
+    let others = [(); 4].map(|()| {
+        let (round, rounds) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            for () in rounds {
+                thread::yield_now();
+                let before = GOT.load(Ordering::SeqCst);
+                (0..10).for_each(|_| std::hint::spin_loop());
+                if GOT.load(Ordering::SeqCst).wrapping_sub(before) > FAR {
+                    std::process::exit(3);
+                }
+                ENDED.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        (round, thread)
     });
-    for _ in 0..50 {
-        round.send(()).unwrap();
-        // Once: whenever it looked, a thread that a busy machine has just let begin might be there.
-        thread::sleep(Duration::from_millis(1));
-        if between.load(Ordering::SeqCst) {
-            std::process::exit(3);
+    for number in 0..120 {
+        others[number % others.len()].0.send(()).unwrap();
+        while ENDED.load(Ordering::SeqCst) as usize == number {
+            GOT.fetch_add(1, Ordering::SeqCst);
         }
     }
-    drop(round);
-    thread.join().unwrap();
+    for (round, thread) in others {
+        drop(round);
+        thread.join().unwrap();
+    }
 }
 
 /// A thread answers questions until the process ends, and does something after each answer. Fails if it does this when
