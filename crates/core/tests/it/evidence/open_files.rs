@@ -215,6 +215,7 @@ fn a_file_elsewhere_that_has_got_the_inode_of_a_closed_one_is_not_taken_for_it()
 
 #[test]
 fn links_lead_to_the_file_and_not_away_from_it() {
+    let _alone = alone();
     let Setting { folder, store, file } = setting();
     let link = folder.path().join("link");
     symlink(&store, &link).unwrap();
