@@ -42,12 +42,12 @@ async fn every_fault_is_answered_and_done_as_it_says() {
         (Fault::delay(PLENTY), unanswered, false),
         (Fault::delay(PLENTY).done_at_once(), unanswered, true),
         // Long after the limit, so that a client that a busy machine wakes late does not find the answer.
-        (Fault::delay(SHORT * 20), unanswered, true),
+        (Fault::delay(SHORT * 40), unanswered, true),
     ];
     // Side by side: most of them wait for a limit.
     join_all(faults.map(|(fault, expected, done)| async move {
         let setting = Setting::new();
-        let builder = setting.builder().background_tasks(false).request_limit(SHORT * 10);
+        let builder = setting.builder().background_tasks(false).request_limit(SHORT * 20);
         let client = builder.build().await.unwrap();
         client.matrix_auth().login("me", "secret").await.unwrap();
         setting.server.fail_next(Endpoint::Logout, fault.clone());
