@@ -24,7 +24,6 @@ use std::{
     mem,
     path::PathBuf,
     sync::{Arc, mpsc},
-    thread,
     time::Duration,
 };
 
@@ -88,11 +87,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (post, events) = mpsc::channel();
     post.send(Event::LogIn("alice"))?;
     if env::args().any(|argument| argument == "impatient") {
-        let post = post.clone();
-        thread::spawn(move || {
-            thread::sleep(ANSWER / 2);
-            post.send(Event::Exiting)
-        });
+        // Handled before the login has its answer.
+        post.send(Event::Exiting)?;
     }
     let window = Window {
         plan: plan.clone(),
@@ -278,7 +274,7 @@ impl Client {
     async fn log_in(user: &'static str, path: PathBuf) -> Result<Self, AnyError> {
         let open = move || File::create(path);
         let connection = SyncWrapper::new(deadpool_runtime::Runtime::Tokio1, open).await?;
-        sleep(ANSWER).await;
+        sleep(ANSWER).await; // It asks the server.
         let stop = Arc::new(Notify::new());
         drop(tokio::spawn(sync(Arc::clone(&stop))));
         Ok(Self { user, stop, _connection: Arc::new(connection) })
